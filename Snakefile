@@ -1,0 +1,46 @@
+# The entry point: `snakemake --cores 2` makes everything, `snakemake --cores 2 <study>` one study.
+
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/dataset.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/activations.smk"
+include: "workflow/rules/probe.smk"
+include: "workflow/rules/spectra.smk"
+include: "workflow/rules/progress.smk"
+include: "workflow/rules/interventions.smk"
+include: "workflow/rules/figure.smk"
+include: "workflow/rules/table.smk"
+include: "workflow/rules/claims.smk"
+include: "workflow/rules/replication.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        pipeline.all_targets(),
+    localrule: True
+    message:
+        "Everything is made: open results/report.html"
+
+
+# One target for each study, by its name.
+for study in pipeline.studies:
+
+    rule:
+        name:
+            study
+        input:
+            pipeline.targets(study),
+        localrule: True

@@ -1,0 +1,1 @@
+"""Reproducible pipelines for mechanistic interpretability."""

@@ -1,0 +1,216 @@
+"""Tables on disk: tidy Parquet files, one observation a row, with declared columns."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mechflow.artifacts.digest import seal, verify
+from mechflow.artifacts.errors import (
+    ArtifactDamagedError,
+    ArtifactVersionError,
+    ArtifactWriteError,
+    how_to_remake,
+)
+from mechflow.artifacts.files import Batch, place
+from mechflow.artifacts.provenance import (
+    METADATA_KEY,
+    Owner,
+    Provenance,
+    check_owner,
+    pack,
+    read_provenance,
+)
+
+
+class Column(NamedTuple):
+    """One column of a table."""
+
+    name: str
+    dtype: str
+    """int64, float64 or string."""
+    description: str
+    """What it means, with its unit where it has one."""
+
+
+_REPLICATE = Column("replicate", "int64", "number of the training replicate, from 0")
+_STEP = Column("step", "int64", "number of optimiser updates made so far [updates]")
+_SPLIT = Column("split", "string", "train, test, all; empty if the split does not matter")
+_DRAW = Column("draw", "int64", "number of the random draw of a control, 0 if there is none")
+_MODEL = Column("model", "string", "trained, untrained or gaussian")
+
+SCHEMAS: dict[str, tuple[Column, ...]] = {
+    "dataset": (
+        _REPLICATE,
+        Column("example", "int64", "number of the example, a * p + b"),
+        Column("a", "int64", "first operand, 0 to p - 1"),
+        Column("b", "int64", "second operand, 0 to p - 1"),
+        Column("label", "int64", "answer to be learned, 0 to p - 1"),
+        Column("split", "string", "train or test"),
+    ),
+    "curves": (
+        _REPLICATE,
+        _STEP,
+        _SPLIT,
+        Column("metric", "string", "loss, accuracy, flip_rate.<parameter> or squared_weights"),
+        Column(
+            "value",
+            "float64",
+            "loss [nats], accuracy [fraction], flip rate [fraction of signs changed per update], "
+            "sum of squared weights [1]",
+        ),
+    ),
+    "probes": (
+        _REPLICATE,
+        _MODEL,
+        Column("site", "string", "hook name of the activation that is probed"),
+        Column("target", "string", "what is predicted: a, b, sum, cos or sin"),
+        Column("frequency", "int64", "k of cos or sin of 2 pi k (a + b) / p, 0 for class labels"),
+        Column("control", "string", "none or shuffled_labels"),
+        _SPLIT,
+        Column("metric", "string", "accuracy or r2"),
+        Column("value", "float64", "accuracy [fraction] or R squared [1]"),
+    ),
+    "spectra": (
+        _REPLICATE,
+        _MODEL,
+        Column("weights", "string", "latent or quantised"),
+        Column("matrix", "string", "what is analysed: W_E, W_L, neurons, logits or pattern"),
+        Column("quantity", "string", "what is measured, such as fourier_norm or singular_value"),
+        Column("index", "int64", "basis row, rank, frequency or neuron, by quantity; 0 if none"),
+        Column("value", "float64", "norm, singular value, fraction, frequency or count [1]"),
+    ),
+    "progress": (
+        _REPLICATE,
+        _STEP,
+        Column("metric", "string", "restricted_loss, excluded_loss, gini.<matrix>, loss, ..."),
+        Column("definition", "string", "sum_directions or block_2x2; empty if there is only one"),
+        _SPLIT,
+        Column("control", "string", "none or random_frequencies"),
+        _DRAW,
+        Column("value", "float64", "losses [nats], Gini coefficients and squared weights [1]"),
+    ),
+    "interventions": (
+        _REPLICATE,
+        Column("intervention", "string", "none, remove_key, keep_key or ablate_cluster"),
+        Column("site", "string", "where it acts: W_E or mlp_post"),
+        Column("frequency", "int64", "frequency k that is acted on, -1 for all key frequencies"),
+        Column("control", "string", "none or random_frequencies"),
+        _DRAW,
+        _SPLIT,
+        Column("metric", "string", "loss or accuracy"),
+        Column("value", "float64", "loss [nats] or accuracy [fraction]"),
+    ),
+}
+"""Columns of the kinds of table that stages exchange; tables of other kinds are free in form."""
+
+_ARROW_TYPES = {"int64": pa.int64(), "float64": pa.float64(), "string": pa.string()}
+
+
+def write_table(
+    path: str | os.PathLike[str],
+    frame: pd.DataFrame,
+    kind: str,
+    provenance: Provenance,
+    batch: Batch | None = None,
+) -> None:
+    """Writes a data frame; equal frames with equal provenance give equal bytes.
+
+    Missing values are allowed in columns of floats only. The frame's index is not kept.
+
+    Args:
+        path: Final name of the file.
+        frame: The table; for the kinds in `SCHEMAS` its columns must be the declared ones.
+        kind: What the table holds; replaces the kind in `provenance`.
+        provenance: Where the table comes from.
+        batch: Renames the file later, together with others.
+
+    Raises:
+        ArtifactWriteError: the columns are not the declared ones, or the system refused.
+    """
+    path = Path(path)
+    arrow = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()
+    table = _conform(arrow, kind, path)
+    columns = {column.name: column.description for column in SCHEMAS.get(kind, ())}
+    metadata = {METADATA_KEY: pack(replace(provenance, kind=kind), columns)}
+
+    def fill(hidden: Path) -> None:
+        # A stored Arrow schema would say twice what the declared columns say.
+        with pq.ParquetWriter(
+            hidden, table.schema, compression="zstd", store_schema=False
+        ) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata(metadata)
+        seal(hidden)
+
+    place(path, fill, batch)
+
+
+def read_table(path: str | os.PathLike[str], kind: str, owner: Owner | None = None) -> pd.DataFrame:
+    """Reads a table after checking that it is intact and the one asked for.
+
+    Raises:
+        ArtifactMissingError: there is no such file.
+        ArtifactDamagedError: it is not exactly what was written.
+        ArtifactForeignError: it is of another kind, study, variant or block.
+        ArtifactVersionError: it was written in another version of the layout.
+    """
+    path = Path(path)
+    verify(path, kind)
+    check_owner(path, read_provenance(path, kind), kind, owner)
+    try:
+        with pq.ParquetFile(path) as file:
+            frame: pd.DataFrame = file.read().to_pandas()
+    except (pa.ArrowException, OSError) as error:
+        raise ArtifactDamagedError(
+            path, "damaged: it is not a table.", how_to_remake(kind)
+        ) from error
+    declared = [column.name for column in SCHEMAS.get(kind, ())]
+    if declared and declared != list(frame.columns):
+        raise ArtifactVersionError(
+            path,
+            f"written with the columns {', '.join(frame.columns)}; expected {', '.join(declared)}.",
+            how_to_remake(kind),
+        )
+    return frame
+
+
+def _conform(table: pa.Table, kind: str, path: Path) -> pa.Table:
+    """Checks a table against its declared columns and brings text to one representation."""
+    for position, present in enumerate(table.schema):
+        if _is_text(present.type):
+            text = table.column(position).cast(pa.string())
+            table = table.set_column(position, pa.field(present.name, pa.string()), text)
+    schema = SCHEMAS.get(kind)
+    if schema is None:
+        return table
+    declared = [column.name for column in schema]
+    if table.column_names != declared:
+        raise ArtifactWriteError(
+            path,
+            f"not written: a table of kind '{kind}' has the columns {', '.join(declared)}; "
+            f"this one has {', '.join(table.column_names) or 'none'}.",
+        )
+    for column in schema:
+        values = table.column(column.name)
+        if values.type != _ARROW_TYPES[column.dtype]:
+            raise ArtifactWriteError(
+                path,
+                f"not written: column '{column.name}' of a table of kind '{kind}' must be "
+                f"{column.dtype}, not {values.type}.",
+            )
+        if values.null_count and column.dtype != "float64":
+            raise ArtifactWriteError(
+                path, f"not written: column '{column.name}' lacks {values.null_count} values."
+            )
+    return table
+
+
+def _is_text(arrow_type: pa.DataType) -> bool:
+    if pa.types.is_dictionary(arrow_type):
+        return _is_text(arrow_type.value_type)
+    return bool(pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type))

@@ -1,0 +1,1 @@
+"""Typed configuration: declarations of every key, and the only reader of YAML."""

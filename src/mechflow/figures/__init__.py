@@ -1,0 +1,1 @@
+"""Figures: their style, their data, and how they are saved."""

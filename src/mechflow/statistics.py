@@ -1,0 +1,275 @@
+"""Intervals over replicates, comparisons of two groups, and summaries of training curves.
+
+Nothing here hides a missing value: a NaN among the values makes their summary NaN, a single value
+has no interval, and replicates that never reach a threshold stay in the count.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+FloatArray = NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """A central value with the bounds of its confidence interval and the number of values."""
+
+    centre: float
+    low: float
+    high: float
+    n: int
+
+
+class Comparison(NamedTuple):
+    """Effect of belonging to the first rather than the second group, and its p value."""
+
+    difference: float
+    """Mean of the first group minus mean of the second."""
+    cliffs_delta: float
+    """P(first > second) - P(first < second) for one value drawn from each."""
+    p_value: float
+    n_first: int
+    n_second: int
+
+
+class CensoredSummary(NamedTuple):
+    """Steps at which replicates reached a threshold; those that never did come after all others."""
+
+    median: float
+    """Infinite where the middle replicate never got there, NaN without replicates."""
+    earliest: float
+    latest: float
+    """Of those that got there; NaN if none did."""
+    reached: int
+    n: int
+
+
+def mean_interval(
+    values: ArrayLike,
+    confidence: float = 0.95,
+    method: Literal["t", "bootstrap"] = "t",
+    generator: np.random.Generator | None = None,
+    resamples: int = 9999,
+) -> Interval:
+    """Mean with Student's t interval or a percentile bootstrap interval; n = 1 has NaN bounds.
+
+    Raises:
+        ValueError: a bootstrap was asked for without a generator.
+    """
+    sample = _one_axis(values)
+    if method == "t":
+        centre = float(sample.mean()) if sample.size else math.nan
+        deviation = sample.std(ddof=1) if sample.size > 1 else math.nan
+        half = _t_half_width(np.array([deviation]), np.array([sample.size]), confidence).item()
+        return Interval(centre, centre - half, centre + half, sample.size)
+    if generator is None:
+        raise ValueError("a bootstrap interval needs a generator")
+    return _bootstrap_interval(sample, np.mean, confidence, generator, resamples)
+
+
+def median_interval(
+    values: ArrayLike,
+    generator: np.random.Generator,
+    confidence: float = 0.95,
+    resamples: int = 9999,
+) -> Interval:
+    """Median with a percentile bootstrap interval; n = 1 has NaN bounds."""
+    return _bootstrap_interval(_one_axis(values), np.median, confidence, generator, resamples)
+
+
+def summarise(
+    frame: pd.DataFrame, by: Sequence[str], value: str = "value", confidence: float = 0.95
+) -> pd.DataFrame:
+    """Mean, low, high (Student's t) and n of the value in each group: one row per group.
+
+    Columns are those of `by`, then mean, low, high, n; rows are sorted by `by`.
+    """
+    groups = frame.groupby(list(by), sort=True, observed=True, dropna=False)[value]
+    table = groups.mean(skipna=False).to_frame("mean")
+    deviation = np.asarray(groups.std(skipna=False), dtype=np.float64)
+    n = np.asarray(groups.size(), dtype=np.int64)
+    half = _t_half_width(deviation, n, confidence)
+    table["low"] = table["mean"] - half
+    table["high"] = table["mean"] + half
+    table["n"] = n
+    return table.reset_index()
+
+
+def cliffs_delta(first: ArrayLike, second: ArrayLike) -> float:
+    """P(first > second) - P(first < second) over all pairs of values, in [-1, 1] (Cliff 1993)."""
+    x, y = _one_axis(first), _one_axis(second)
+    if not (x.size and y.size) or np.isnan(x).any() or np.isnan(y).any():
+        return math.nan
+    return float((np.sign(x[:, None] - y).sum()) / (x.size * y.size))
+
+
+def permutation_test(
+    first: ArrayLike,
+    second: ArrayLike,
+    generator: np.random.Generator,
+    resamples: int = 9999,
+) -> Comparison:
+    """Two-sided permutation test of the difference of means.
+
+    All regroupings are tried where there are at most `resamples` of them (by default up to 8
+    against 7 values), and the p value is then exact. It is NaN if a group has a single value.
+    """
+
+    def p_value(x: FloatArray, y: FloatArray) -> float:
+        if min(x.size, y.size) < 2:
+            return math.nan
+        result = stats.permutation_test(
+            (x, y),
+            lambda u, v, axis: u.mean(axis=axis) - v.mean(axis=axis),
+            vectorized=True,
+            n_resamples=resamples,
+            rng=generator,
+        )
+        return float(result.pvalue)
+
+    return _compare(first, second, p_value)
+
+
+def mann_whitney(first: ArrayLike, second: ArrayLike) -> Comparison:
+    """Two-sided Mann-Whitney U test, exact for small groups without ties."""
+    return _compare(first, second, lambda x, y: float(stats.mannwhitneyu(x, y).pvalue))
+
+
+def holm(p_values: ArrayLike) -> FloatArray:
+    """Adjust p values for several comparisons by Holm's step-down method (Holm 1979).
+
+    NaN stays NaN and does not count as a comparison.
+    """
+    p = _one_axis(p_values)
+    adjusted = np.full_like(p, np.nan)
+    order = np.argsort(p, kind="stable")[: np.count_nonzero(~np.isnan(p))]  # NaN sorts last
+    remaining = np.arange(order.size, 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(remaining * p[order]), 1.0)
+    return adjusted
+
+
+def compare_groups(
+    frame: pd.DataFrame,
+    group: str,
+    pairs: Sequence[tuple[str, str]],
+    test: Callable[[FloatArray, FloatArray], Comparison] = mann_whitney,
+    value: str = "value",
+) -> pd.DataFrame:
+    """Compare pairs of groups, one row each, with p values corrected over all of the pairs.
+
+    Columns: first, second, then the fields of `Comparison`, then p_holm. A group that is absent
+    from the frame gives NaN. A test that needs more arguments is passed with them bound.
+    """
+    columns = ["first", "second", *Comparison._fields]
+    samples = {
+        name: frame.loc[frame[group] == name, value].to_numpy(dtype=float)
+        for pair in pairs
+        for name in pair
+    }
+    rows = [(one, other, *test(samples[one], samples[other])) for one, other in pairs]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(p_holm=holm(table["p_value"].to_numpy(dtype=float)))
+
+
+def first_step_reaching(
+    steps: ArrayLike, values: ArrayLike, threshold: float, sustained: int = 1
+) -> float:
+    """First recorded step from which `sustained` records in a row are at the threshold or above.
+
+    NaN if that never happens.
+
+    Raises:
+        ValueError: steps do not increase, or the lengths differ, or sustained is below 1.
+    """
+    step, curve = _curve(steps, values)
+    if sustained < 1:
+        raise ValueError(f"sustained must be at least 1, not {sustained}")
+    if step.size < sustained:
+        return math.nan
+    above = np.lib.stride_tricks.sliding_window_view(curve >= threshold, sustained).all(axis=1)
+    return float(step[above.argmax()]) if above.any() else math.nan
+
+
+def censored_summary(steps: ArrayLike) -> CensoredSummary:
+    """Summarise results of `first_step_reaching`, where NaN means that it never happened."""
+    step = _one_axis(steps)
+    reached = step[~np.isnan(step)]
+    if not step.size:
+        return CensoredSummary(math.nan, math.nan, math.nan, 0, 0)
+    middle = np.sort(np.nan_to_num(step, nan=np.inf))[[(step.size - 1) // 2, step.size // 2]]
+    ends = (float(reached.min()), float(reached.max())) if reached.size else (math.nan, math.nan)
+    return CensoredSummary(float(middle.mean()), *ends, reached.size, step.size)
+
+
+def final_value(steps: ArrayLike, values: ArrayLike, last: int) -> float:
+    """Median over the last `last` steps, since late curves are spiky.
+
+    Records count if their step is above (last step) - `last`, so at least one does.
+
+    Raises:
+        ValueError: the curve is empty, its steps do not increase, or last is below 1.
+    """
+    step, curve = _curve(steps, values)
+    if last < 1 or not step.size:
+        raise ValueError(f"no records in the last {last} steps of {step.size} records")
+    return float(np.median(curve[step > step[-1] - last]))
+
+
+def _one_axis(values: ArrayLike) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ValueError(f"expected one axis of values, found shape {array.shape}")
+    return array
+
+
+def _curve(steps: ArrayLike, values: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    step, curve = _one_axis(steps), _one_axis(values)
+    if step.shape != curve.shape:
+        raise ValueError(f"{step.size} steps but {curve.size} values")
+    if (np.diff(step) <= 0).any():
+        raise ValueError("steps must increase")
+    return step, curve
+
+
+def _t_half_width(deviation: FloatArray, n: NDArray[np.int64], confidence: float) -> FloatArray:
+    freedom = np.where(n > 1, n - 1.0, np.nan)
+    quantile = stats.t.ppf((1 + confidence) / 2, freedom)
+    with np.errstate(invalid="ignore"):  # no values at all
+        half: FloatArray = quantile * deviation / np.sqrt(n)
+    return half
+
+
+def _bootstrap_interval(
+    sample: FloatArray,
+    statistic: Callable[..., FloatArray],
+    confidence: float,
+    generator: np.random.Generator,
+    resamples: int,
+) -> Interval:
+    centre = float(statistic(sample)) if sample.size else math.nan
+    if sample.size < 2 or math.isnan(centre):
+        return Interval(centre, math.nan, math.nan, sample.size)
+    bounds = stats.bootstrap(
+        (sample,),
+        statistic,
+        confidence_level=confidence,
+        n_resamples=resamples,
+        method="percentile",
+        rng=generator,
+    ).confidence_interval
+    return Interval(centre, float(bounds.low), float(bounds.high), sample.size)
+
+
+def _compare(
+    first: ArrayLike, second: ArrayLike, p_value: Callable[[FloatArray, FloatArray], float]
+) -> Comparison:
+    x, y = _one_axis(first), _one_axis(second)
+    if not (x.size and y.size) or np.isnan(x).any() or np.isnan(y).any():
+        return Comparison(math.nan, math.nan, math.nan, x.size, y.size)
+    difference = float(x.mean() - y.mean())
+    return Comparison(difference, cliffs_delta(x, y), p_value(x, y), x.size, y.size)

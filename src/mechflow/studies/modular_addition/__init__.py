@@ -1,0 +1,1 @@
+"""Binarised modular addition: do full, binary and ternary transformers learn one algorithm?"""

@@ -1,0 +1,1 @@
+"""Training of toy models: full batches, stacked replicates, resumable to the last bit."""

@@ -1,0 +1,72 @@
+"""What is measured while training: losses, accuracies, weight norms, flipped levels."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from mechflow.config.sections import Transformer
+from mechflow.models.factorised import StackedWeights
+from mechflow.models.quantise import levels
+from mechflow.models.stacked import StackedTransformer
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One split of every replicate: inputs and labels at the last position."""
+
+    tokens: Int[Tensor, "R n pos"]
+    labels: Int[Tensor, "R n"]
+
+    def to(self, device: str) -> "Examples":
+        """The same examples on another device."""
+        return Examples(self.tokens.to(device), self.labels.to(device))
+
+
+def replicate_losses(
+    logits: Float[Tensor, "R n classes"], labels: Int[Tensor, "R n"], dtype: torch.dtype
+) -> Float[Tensor, "R"]:  # noqa: F821
+    """Mean cross-entropy of each replicate in nats, log-softmax in ``dtype``."""
+    losses = functional.cross_entropy(
+        logits.flatten(0, 1).to(dtype), labels.flatten(), reduction="none"
+    )
+    return losses.unflatten(0, labels.shape).mean(1)
+
+
+@torch.no_grad()
+def loss_and_accuracy(
+    model: StackedTransformer, weights: StackedWeights, examples: Examples, dtype: torch.dtype
+) -> Float[Tensor, "2 R"]:
+    """Loss (nats) and accuracy of each replicate, in float64 on the CPU."""
+    logits = model.last_logits(weights, examples.tokens)
+    loss = replicate_losses(logits, examples.labels, dtype)
+    accuracy = (logits.argmax(-1) == examples.labels).to(torch.float64).mean(1)
+    return torch.stack([loss.double(), accuracy]).cpu()
+
+
+@torch.no_grad()
+def squared_weights(weights: StackedWeights) -> Float[Tensor, "R"]:  # noqa: F821
+    """Sum of all squared weights of each replicate, in float64 on the CPU."""
+    return sum(  # type: ignore[return-value]
+        (w.double().square().flatten(1).sum(1) for w in weights.values()), torch.zeros(1)
+    ).cpu()
+
+
+def quantisable(weights: StackedWeights) -> tuple[str, ...]:
+    """Names of the matrices inside the blocks, which precision may quantise."""
+    return tuple(n for n in weights if n.startswith("blocks.") and ".W_" in n)
+
+
+@torch.no_grad()
+def matrix_levels(weights: StackedWeights, cfg: Transformer) -> StackedWeights:
+    """Level of every quantisable weight: -1, 0 or 1 (the sign at full precision)."""
+    return {n: levels(weights[n], cfg.precision, stacked=True) for n in quantisable(weights)}
+
+
+@torch.no_grad()
+def flip_rates(before: StackedWeights, after: StackedWeights) -> Float[Tensor, "matrix R"]:
+    """Share of the weights of each matrix whose level differs, in float64 on the CPU."""
+    changed = [(before[n] != after[n]).double().flatten(1).mean(1) for n in before]
+    return torch.stack(changed).cpu()

@@ -1,0 +1,234 @@
+"""The training loop: full-batch AdamW on stacked replicates, interrupted and resumed at will.
+
+Nothing in the loop is random, so its state is the weights, the optimiser's moments and what has
+been recorded. The step counts updates: step 0 is the initial model.
+"""
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mechflow.config.sections import Training
+from mechflow.models.factorised import StackedWeights
+from mechflow.models.stacked import StackedTransformer
+from mechflow.training import schedule
+from mechflow.training.allocator import keep_freed_memory
+from mechflow.training.evaluate import (
+    Examples,
+    flip_rates,
+    loss_and_accuracy,
+    matrix_levels,
+    quantisable,
+    replicate_losses,
+    squared_weights,
+)
+
+logger = logging.getLogger(__name__)
+
+BASE_METRICS = (
+    ("train", "loss"),
+    ("train", "accuracy"),
+    ("test", "loss"),
+    ("test", "accuracy"),
+    ("", "squared_weights"),
+)
+_SECONDS_BETWEEN_REPORTS = 5.0
+
+
+@runtime_checkable
+class ResumeStore(Protocol):
+    """Where an interrupted training keeps its state; one that fits no longer loads as None."""
+
+    def load(self) -> dict[str, Tensor] | None:
+        """The last saved state, if there is one for exactly this work."""
+
+    def save(self, state: dict[str, Tensor]) -> None:
+        """Replace the saved state, atomically."""
+
+
+@dataclass
+class Record:
+    """What training leaves behind besides the weights."""
+
+    metrics: tuple[tuple[str, str], ...]
+    """(split, metric) of each column of the history."""
+    steps: list[int] = field(default_factory=list)
+    history: list[Float[Tensor, "metric R"]] = field(default_factory=list)
+    """One row an evaluation, float64; NaN where nothing was measured."""
+    checkpoint_steps: list[int] = field(default_factory=list)
+    checkpoints: list[StackedWeights] = field(default_factory=list)
+    """Copies of the weights, on the CPU."""
+
+
+class Trainer:
+    """Trains one block of replicates.
+
+    Args:
+        model: the stacked architecture.
+        cfg: optimiser and schedules.
+        initial: initial weights; copied, not changed.
+        train: examples that are learnt.
+        test: held-out examples, measured only.
+        device: torch device name.
+        resume: where states are saved to and continued from.
+    """
+
+    def __init__(
+        self,
+        model: StackedTransformer,
+        cfg: Training,
+        initial: StackedWeights,
+        train: Examples,
+        test: Examples,
+        *,
+        device: str = "cpu",
+        resume: ResumeStore | None = None,
+    ) -> None:
+        self.model = model
+        self.cfg = cfg
+        self.loss_dtype = getattr(torch, cfg.loss_dtype)
+        self.splits = {"train": train.to(device), "test": test.to(device)}
+        self.weights = {
+            name: w.detach().to(device, copy=True).requires_grad_() for name, w in initial.items()
+        }
+        self.optimizer = torch.optim.AdamW(
+            list(self.weights.values()),
+            lr=cfg.lr,
+            betas=cfg.betas,
+            weight_decay=cfg.weight_decay,
+            fused=True,
+        )
+        flips = tuple(("", f"flip_rate.{n}") for n in quantisable(self.weights))
+        self.record = Record(metrics=(*BASE_METRICS, *flips))
+        self.resume = resume
+        self.step = 0
+
+    def run(self) -> Record:
+        """Train to the last step, or to the early stop, from the saved state if there is one."""
+        keep_freed_memory()
+        saved = self.resume.load() if self.resume else None
+        if saved:
+            self._restore(saved)
+            logger.info("resumed at step %d of %d", self.step, self.cfg.steps)
+        kept = set(schedule.checkpoint_steps(self.cfg.steps, self.cfg.checkpoints))
+        report = _ProgressReport(self.cfg.steps, self.step)
+        while True:
+            last = self._last_step()
+            evaluated = self._evaluate_if_due(is_last=self.step == last)
+            if self.step in kept or self.step == last:
+                self._keep_checkpoint()
+            if self.step == last:
+                break
+            self._update(count_flips=evaluated)
+            report.tell(self.step, self.record)
+            if self.resume and self.step % self.cfg.resume_every == 0:
+                self.resume.save(self._state())
+        return self.record
+
+    def _update(self, *, count_flips: bool) -> None:
+        before = matrix_levels(self.weights, self.model.cfg) if count_flips else None
+        for group in self.optimizer.param_groups:
+            group["lr"] = schedule.learning_rate(self.step, self.cfg)
+        examples = self.splits["train"]
+        logits = self.model.last_logits(self.weights, examples.tokens)
+        losses = replicate_losses(logits, examples.labels, self.loss_dtype)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.sum().backward()
+        self.optimizer.step()
+        self.step += 1
+        if before is not None:
+            rates = flip_rates(before, matrix_levels(self.weights, self.model.cfg))
+            self.record.history[-1][len(BASE_METRICS) :] = rates
+
+    def _evaluate_if_due(self, *, is_last: bool) -> bool:
+        """Measure this step if it is time to; the flips of the next update are then due too."""
+        if not (schedule.evaluation_due(self.step, self.cfg) or is_last):
+            return False
+        measured = [
+            loss_and_accuracy(self.model, self.weights, self.splits[split], self.loss_dtype)
+            for split in ("train", "test")
+        ]
+        row = torch.cat([*measured, squared_weights(self.weights)[None]])
+        unmeasured = torch.full((len(self.record.metrics) - len(row), row.shape[1]), torch.nan)
+        self.record.steps.append(self.step)
+        self.record.history.append(torch.cat([row, unmeasured.double()]))
+        return True
+
+    def _last_step(self) -> int:
+        column = self.record.metrics.index(("test", "accuracy"))
+        accuracies = [row[column] for row in self.record.history]
+        early = (
+            schedule.stop_step(self.record.steps, torch.stack(accuracies), self.cfg.stop)
+            if accuracies
+            else None
+        )
+        return self.cfg.steps if early is None else min(early, self.cfg.steps)
+
+    def _keep_checkpoint(self) -> None:
+        self.record.checkpoint_steps.append(self.step)
+        self.record.checkpoints.append(self.current_weights())
+
+    def current_weights(self) -> StackedWeights:
+        """A copy of the weights on the CPU; training on does not change it."""
+        return {name: w.detach().to("cpu", copy=True) for name, w in self.weights.items()}
+
+    def _state(self) -> dict[str, Tensor]:
+        state = {f"weights/{n}": w for n, w in self.current_weights().items()}
+        for name, weight in self.weights.items():
+            for key, value in self.optimizer.state[weight].items():
+                state[f"optimizer/{name}/{key}"] = value.detach().to("cpu", copy=True)
+        for name in self.weights:
+            state[f"checkpoints/{name}"] = torch.stack([c[name] for c in self.record.checkpoints])
+        state["checkpoint_steps"] = torch.tensor(self.record.checkpoint_steps)
+        state["history"] = torch.stack(self.record.history)
+        state["steps"] = torch.tensor(self.record.steps)
+        state["step"] = torch.tensor(self.step)
+        return state
+
+    def _restore(self, state: dict[str, Tensor]) -> None:
+        self.step = int(state["step"])
+        self.record.steps = state["steps"].tolist()
+        self.record.history = list(state["history"].clone().unbind())
+        self.record.checkpoint_steps = state["checkpoint_steps"].tolist()
+        self.record.checkpoints = [
+            {name: state[f"checkpoints/{name}"][i].clone() for name in self.weights}
+            for i in range(len(self.record.checkpoint_steps))
+        ]
+        for name, weight in self.weights.items():
+            weight.data.copy_(state[f"weights/{name}"])
+            prefix = f"optimizer/{name}/"
+            self.optimizer.state[weight] = {
+                key.removeprefix(prefix): value.clone().to(weight.device)
+                for key, value in state.items()
+                if key.startswith(prefix)
+            }
+
+
+class _ProgressReport:
+    """Logs step, losses and time left every few seconds."""
+
+    def __init__(self, steps: int, start: int) -> None:
+        self.steps, self.start = steps, start
+        self.began = self.told = time.monotonic()
+
+    def tell(self, step: int, record: Record) -> None:
+        now = time.monotonic()
+        if now - self.told < _SECONDS_BETWEEN_REPORTS and step != self.steps:
+            return
+        self.told = now
+        left = (now - self.began) / (step - self.start) * (self.steps - step)
+        train, _, test, accuracy, *_ = record.history[-1].mean(1).tolist()
+        logger.info(
+            "step %d of %d, train loss %.3g, test loss %.3g, test accuracy %.3f, %s left",
+            *(step, self.steps, train, test, accuracy, _duration(left)),
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

@@ -1,0 +1,94 @@
+"""The loader inside a Snakefile: what Snakemake users type, and what they see."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+SNAKEFILE = """
+    import sys
+
+    from mechflow.config.loading import ConfigError, load_config, workflow_files
+
+    try:
+        loaded = load_config(
+            workflow_files(
+                "config/config.yaml",
+                workflow.overwrite_configfiles,
+                replace=workflow.config_settings.replace_workflow_config,
+            ),
+            workflow.config_settings.config,
+        )
+    except ConfigError as error:
+        sys.exit(str(error))
+
+    block = loaded.studies["modular_addition"]
+    print("LOADED", loaded.seed, block.replicates, block.defaults.dataset.p)
+
+    configfile: "config/config.yaml"
+
+    rule all:
+        shell: "true"
+"""
+
+
+@pytest.fixture
+def workdir(tmp_path: Path, default: Path) -> Path:
+    (tmp_path / "Snakefile").write_text(dedent(SNAKEFILE))
+    shutil.copytree(default.parent, tmp_path / "config")
+    return tmp_path
+
+
+def snakemake(workdir: Path, *arguments: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "snakemake", "-n", *arguments]
+    result = subprocess.run(command, cwd=workdir, capture_output=True, text=True, check=False)
+    return result.returncode, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "loaded"),
+    [
+        ((), "0 5 53"),
+        (("--configfile", "config/config.yaml", "config/smoke.yaml"), "0 2 23"),
+        (("--configfile", "config/smoke.yaml"), "0 2 23"),
+        (
+            (
+                *("--configfile", "config/smoke.yaml", "--config", "seed=3"),
+                "studies={modular_addition: {defaults: {dataset: {p: 29}}}}",
+            ),
+            "3 2 29",
+        ),
+    ],
+)
+def test_what_users_type_is_what_is_loaded(
+    workdir: Path, arguments: tuple[str, ...], loaded: str
+) -> None:
+    code, output = snakemake(workdir, *arguments)
+    assert code == 0, output
+    assert f"LOADED {loaded}\n" in output
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: -1\n", "config/config.yaml:1: seed = -1: expected a whole number of at least 0"),
+        ("seed: [\n", "config/config.yaml:2: not valid YAML"),
+    ],
+)
+def test_bad_default_file_gives_one_message_and_no_traceback(
+    workdir: Path, text: str, message: str
+) -> None:
+    file = workdir / "config" / "config.yaml"
+    rest = file.read_text().replace("seed: 0\n", "") if "[" not in text else ""
+    file.write_text(text + rest)
+    code, output = snakemake(workdir)
+    assert code != 0
+    assert output.startswith("The configuration has 1 problem:\n")
+    assert message in output
+    assert "Traceback" not in output
+    assert len(output.strip().splitlines()) == 2

@@ -1,0 +1,152 @@
+"""A copy of the repository in which a test runs Snakemake, with the toy study added to it."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TOY = Path(__file__).with_name("toy")
+COPIED = ("src", "workflow", "envs", "profiles", "Snakefile")
+
+CONFIG: dict[str, Any] = {
+    "seed": 3,
+    "studies": {
+        "toy": {
+            "replicates": 2,
+            "block_size": 2,
+            "run": ["slow", "fast"],
+            "variants": {"slow": {}, "fast": {"training": {"steps": 2}}, "idle": {}},
+        }
+    },
+}
+
+
+class Workspace:
+    """A folder that holds the whole workflow and nothing that was made by it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._before: dict[Path, tuple[bytes, os.stat_result] | None] = {}
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_dir() and not source.is_symlink():
+                ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+                shutil.copytree(source, folder / name, ignore=ignored)
+            else:
+                shutil.copy2(source, folder / name, follow_symlinks=False)
+        shutil.copytree(TOY, folder / "src" / "mechflow" / "studies" / "toy")
+        self.configure(CONFIG)
+
+    def configure(self, config: dict[str, Any]) -> None:
+        """Replaces the configuration."""
+        self.write("config/config.yaml", yaml.safe_dump(config, sort_keys=False))
+
+    def path(self, name: str) -> Path:
+        """A file of the workspace; ``mechflow/...`` is one of the package."""
+        return self.folder / "src" / name if name.startswith("mechflow/") else self.folder / name
+
+    def write(self, name: str, content: str | bytes) -> None:
+        """Writes a file, so that `restore` can undo it."""
+        path = self.path(name)
+        self._remember(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    def replace(self, name: str, old: str, new: str) -> None:
+        """Edits a file; the old text must be there."""
+        text = self.path(name).read_text()
+        assert old in text, f"{name} has no {old!r}"
+        self.write(name, text.replace(old, new))
+
+    def remove(self, name: str) -> None:
+        """Deletes a file, so that `restore` can undo it."""
+        self._remember(self.path(name))
+        self.path(name).unlink()
+
+    def touch(self, *names: str) -> None:
+        """Gives files the time of now."""
+        for name in names:
+            self._remember(self.path(name))
+            self.path(name).touch()
+
+    def restore(self) -> None:
+        """Undoes all writes, times included."""
+        for path, before in self._before.items():
+            if before is None:
+                path.unlink(missing_ok=True)
+            else:
+                path.write_bytes(before[0])
+                os.utime(path, ns=(before[1].st_atime_ns, before[1].st_mtime_ns))
+        self._before.clear()
+
+    def keep(self) -> None:
+        """Makes the state of now the one that `restore` goes back to."""
+        self._before.clear()
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """Environment in which the copy of the package is the one that is imported."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        own = {"PATH": path, "PYTHONPATH": str(self.folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+        return {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", **own, **extra}
+
+    def start(self, *arguments: str, **extra: str) -> "subprocess.Popen[str]":
+        """Starts Snakemake in a process group of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "snakemake", *arguments],
+            cwd=self.folder,
+            env=self.environment(**extra),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def snakemake(self, *arguments: str, **extra: str) -> "subprocess.CompletedProcess[str]":
+        """Runs Snakemake to its end, whatever that is."""
+        process = self.start(*arguments, **extra)
+        out, err = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def make(self, *arguments: str, **extra: str) -> "subprocess.CompletedProcess[str]":
+        """Runs Snakemake on two cores; it must succeed."""
+        ran = self.snakemake("--cores", "2", *arguments, **extra)
+        assert ran.returncode == 0, ran.stderr
+        return ran
+
+    def plan(self) -> dict[str, tuple[str, bool]]:
+        """For every file: the rule that makes it and whether that must run."""
+        ran = self.snakemake("--summary")
+        assert ran.returncode == 0, ran.stderr
+        rows = csv.DictReader(ran.stdout.splitlines(), delimiter="\t")
+        return {row["output_file"]: (row["rule"], row["plan"] != "no update") for row in rows}
+
+    def stale(self) -> set[str]:
+        """What must run: ``study/stage/variant/block``, ``study/curves.figure``, ``report``, ..."""
+        return {job(path, rule) for path, (rule, stale) in self.plan().items() if stale}
+
+    def pretend_made(self) -> None:
+        """Puts a file of text under the name of every result and tells Snakemake it is made.
+
+        What Snakemake remembers of a job is the same as after a real run (`--touch`); a test of
+        its own checks that on a real one.
+        """
+        for name in self.plan():
+            self.write(name, f"stands for {name}")
+        self.make("--touch", "--forceall")
+        self.keep()
+
+
+def job(path: str, rule: str) -> str:
+    """The job that makes a result, in words."""
+    parts = Path(path).parts[1:]
+    if rule in ("figure", "table"):
+        return f"{parts[1]}/{Path(path).stem}.{rule}"
+    if rule == "claims":
+        return f"{parts[0]}/claims"
+    return "/".join((parts[0], rule, *parts[1:3])) if len(parts) == 4 else rule

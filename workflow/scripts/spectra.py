@@ -1,0 +1,11 @@
+"""Analyses weights, neurons and logits of a block in Fourier space and by SVD."""
+
+from typing import TYPE_CHECKING
+
+from mechflow import job, stage
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job.start(snakemake) as task:
+    stage.run(task)
