@@ -82,6 +82,47 @@ def median_interval(
     return _bootstrap_interval(_one_axis(values), np.median, confidence, generator, resamples)
 
 
+def geometric_mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Geometric mean, for values over orders of magnitude: Student's t interval of logarithms.
+
+    A value of zero makes the mean zero, and gives no interval.
+    """
+    sample = _one_axis(values)
+    if (sample == 0).any():
+        return Interval(0.0, math.nan, math.nan, sample.size)
+    centre, low, high, n = mean_interval(np.log(sample), confidence)
+    return Interval(math.exp(centre), math.exp(low), math.exp(high), n)
+
+
+def clipped(interval: Interval, least: float, most: float) -> Interval:
+    """The interval without values that cannot occur, such as shares above 1.
+
+    It covers the truth as often as before.
+    """
+    low, high = np.clip([interval.low, interval.high], least, most).tolist()
+    return interval._replace(low=low, high=high)
+
+
+def difference_interval(first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Mean of the first minus mean of the second group, with Welch's t interval.
+
+    Unequal variances are allowed for (Welch 1947). A group of one value gives NaN bounds; n is the
+    size of the smaller group.
+    """
+    x, y = _one_axis(first), _one_axis(second)
+    n = min(x.size, y.size)
+    if n < 2:
+        difference = float(x.mean() - y.mean()) if n else math.nan
+        return Interval(difference, math.nan, math.nan, n)
+    centre = float(x.mean() - y.mean())
+    x_part, y_part = x.var(ddof=1) / x.size, y.var(ddof=1) / y.size
+    if x_part + y_part == 0:
+        return Interval(centre, centre, centre, n)
+    freedom = (x_part + y_part) ** 2 / (x_part**2 / (x.size - 1) + y_part**2 / (y.size - 1))
+    half = float(stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(x_part + y_part))
+    return Interval(centre, centre - half, centre + half, n)
+
+
 def summarise(
     frame: pd.DataFrame, by: Sequence[str], value: str = "value", confidence: float = 0.95
 ) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent, indent
 
 import pytest
 
@@ -27,3 +28,36 @@ def refuse(tmp_path: Path, default: Path) -> Refuse:
         return caught.value.problems
 
     return problems
+
+
+@pytest.fixture
+def below() -> Callable[[str, str], str]:
+    """Puts YAML below a dotted path."""
+
+    def nest(path: str, text: str) -> str:
+        for part in reversed(path.split(".")):
+            text = f"{part}:\n{indent(dedent(text), '  ')}" if part else text
+        return text
+
+    return nest
+
+
+@pytest.fixture
+def assert_refused(refuse: Refuse, below: Callable[[str, str], str]) -> Callable[..., None]:
+    """Asserts that a mistake gives one line with file, line, key, value and what is allowed."""
+
+    def check(section: str, text: str, given: str, said: tuple[str, ...]) -> None:
+        text = below(section, text)
+        (problem,) = refuse(text)
+        message = str(problem)
+        line = 1 + next(i for i, row in enumerate(text.splitlines()) if row.endswith("# !"))
+        assert (Path(problem.source).name, problem.line) == ("mine.yaml", line), message
+        assert problem.key.startswith(section)
+        assert given in message
+        for part in said:
+            assert part in message
+        assert "\n" not in message
+        for jargon in ("pydantic", "http", "type=", "Input should", "validation error"):
+            assert jargon not in message
+
+    return check

@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 TOY = Path(__file__).with_name("toy")
+_LONGEST_RUN = 120.0
+"""Seconds after which a run is given up."""
 COPIED = ("src", "workflow", "envs", "profiles", "Snakefile")
 
 CONFIG: dict[str, Any] = {
@@ -21,7 +24,7 @@ CONFIG: dict[str, Any] = {
             "replicates": 2,
             "block_size": 2,
             "run": ["slow", "fast"],
-            "variants": {"slow": {}, "fast": {"training": {"steps": 2}}, "idle": {}},
+            "variants": {"slow": {}, "fast": {"training": {"steps": 2}}, "idle": {"probe": {"scale": 3.0}}},
         }
     },
 }
@@ -42,6 +45,9 @@ class Workspace:
                 shutil.copy2(source, folder / name, follow_symlinks=False)
         shutil.copytree(TOY, folder / "src" / "mechflow" / "studies" / "toy")
         self.configure(CONFIG)
+        for n, t in (("save", "import io\ndef save_figure(figure, style):\n    out=[]\n    for f,m in (('pdf',{'CreationDate':None}),('png',{'Software':None})):\n        b=io.BytesIO(); figure.savefig(b,format=f,metadata=m); out.append(b.getvalue())\n    return tuple(out)\n"),):  # STUB
+            if not self.path(f"mechflow/figures/{n}.py").exists(): self.write(f"mechflow/figures/{n}.py", t)  # STUB
+        if not self.path("mechflow/report.py").exists(): self.write("mechflow/report.py", "def render(figures,tables,replication,config): return repr((len(figures),len(tables),len(replication)))\n")  # STUB
 
     def configure(self, config: dict[str, Any]) -> None:
         """Replaces the configuration."""
@@ -89,6 +95,10 @@ class Workspace:
         """Makes the state of now the one that `restore` goes back to."""
         self._before.clear()
 
+    def _remember(self, path: Path) -> None:
+        if path not in self._before:
+            self._before[path] = (path.read_bytes(), path.stat()) if path.exists() else None
+
     def environment(self, **extra: str) -> dict[str, str]:
         """Environment in which the copy of the package is the one that is imported."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -110,7 +120,11 @@ class Workspace:
     def snakemake(self, *arguments: str, **extra: str) -> "subprocess.CompletedProcess[str]":
         """Runs Snakemake to its end, whatever that is."""
         process = self.start(*arguments, **extra)
-        out, err = process.communicate(timeout=300)
+        try:
+            out, err = process.communicate(timeout=_LONGEST_RUN)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def make(self, *arguments: str, **extra: str) -> "subprocess.CompletedProcess[str]":

@@ -16,6 +16,8 @@ MADE_BY = {
     "interventions": "interventions",
     "figure_data": "figure",
     "table": "table",
+    "claims": "claims",
+    "replication": "replication",
 }
 """The rule that makes each kind of artefact."""
 

@@ -119,19 +119,29 @@ class Trainer:
         report = _ProgressReport(self.cfg.steps, self.step)
         while True:
             last = self._last_step()
-            evaluated = self._evaluate_if_due(is_last=self.step == last)
             if self.step in kept or self.step == last:
                 self._keep_checkpoint()
             if self.step == last:
+                self._evaluate()
                 break
-            self._update(count_flips=evaluated)
+            self.advance()
             report.tell(self.step, self.record)
             if self.resume and self.step % self.cfg.resume_every == 0:
                 self.resume.save(self._state())
         return self.record
 
-    def _update(self, *, count_flips: bool) -> None:
-        before = matrix_levels(self.weights, self.model.cfg) if count_flips else None
+    def advance(self) -> None:
+        """Measure this step if it is time to, then update the weights once."""
+        due = schedule.evaluation_due(self.step, self.cfg)
+        if due:
+            self._evaluate()
+        before = matrix_levels(self.weights, self.model.cfg) if due else None
+        self._update()
+        if before is not None:
+            rates = flip_rates(before, matrix_levels(self.weights, self.model.cfg))
+            self.record.history[-1][len(BASE_METRICS) :] = rates
+
+    def _update(self) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = schedule.learning_rate(self.step, self.cfg)
         examples = self.splits["train"]
@@ -141,14 +151,9 @@ class Trainer:
         losses.sum().backward()
         self.optimizer.step()
         self.step += 1
-        if before is not None:
-            rates = flip_rates(before, matrix_levels(self.weights, self.model.cfg))
-            self.record.history[-1][len(BASE_METRICS) :] = rates
 
-    def _evaluate_if_due(self, *, is_last: bool) -> bool:
-        """Measure this step if it is time to; the flips of the next update are then due too."""
-        if not (schedule.evaluation_due(self.step, self.cfg) or is_last):
-            return False
+    def _evaluate(self) -> None:
+        """Add a row to the history; the flips of the next update are filled in after it."""
         measured = [
             loss_and_accuracy(self.model, self.weights, self.splits[split], self.loss_dtype)
             for split in ("train", "test")
@@ -157,7 +162,6 @@ class Trainer:
         unmeasured = torch.full((len(self.record.metrics) - len(row), row.shape[1]), torch.nan)
         self.record.steps.append(self.step)
         self.record.history.append(torch.cat([row, unmeasured.double()]))
-        return True
 
     def _last_step(self) -> int:
         column = self.record.metrics.index(("test", "accuracy"))

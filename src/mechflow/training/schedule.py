@@ -16,8 +16,8 @@ def checkpoint_steps(steps: int, count: int) -> tuple[int, ...]:
 
 
 def evaluation_due(step: int, cfg: Training) -> bool:
-    """Whether losses are measured after ``step`` updates."""
-    return step % cfg.eval_every == 0 or step == cfg.steps
+    """Whether losses are measured after ``step`` updates; the last step always is."""
+    return step % cfg.eval_every == 0
 
 
 def learning_rate(step: int, cfg: Training) -> float:

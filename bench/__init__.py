@@ -1,0 +1,1 @@
+"""Side-by-side speed measurements: the notebooks' loops against the package."""

@@ -1,0 +1,186 @@
+"""Training speed on modular addition at p = 113: the notebook's loop against the package's.
+
+Both start from the same weights and see the same examples, on the same number of threads, in
+alternation. The package is measured twice: with its schedule of evaluations, which is how it is
+used, and with the test loss at every epoch, which is what the notebook does.
+
+    python bench/modular_addition.py [--epochs 40] [--threads 2] [--device cpu|cuda]
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.notebook_loop import NotebookTransformer
+from bench.notebook_loop import train as notebook_epochs
+from mechflow.config.sections import Training, Transformer
+from mechflow.models.stacked import StackedTransformer
+from mechflow.studies.modular_addition.dataset import labels, pairs, train_mask
+from mechflow.studies.modular_addition.inputs import all_tokens
+from mechflow.training.allocator import keep_freed_memory
+from mechflow.training.evaluate import Examples
+from mechflow.training.loop import Trainer
+
+P = 113
+SPLIT_SEED = 598
+ARCHITECTURES = {
+    "full precision (TransformerLens' demo)": Transformer(initialization="transformer_lens"),
+    "binary (the notebook)": Transformer(
+        positions="none",
+        causal=False,
+        normalization="RMS",
+        normalization_sites=("final",),
+        attention_scale="sqrt_d_model",
+        precision="binary",
+        initialization="torch",
+    ),
+}
+TRAINING = Training(steps=10**9, warmup_steps=0)
+COMPARED_EPOCHS = 200
+
+
+def main() -> None:
+    """Print the table."""
+    options = _options()
+    torch.set_num_threads(options.threads)
+    rate = matmul_rate(options.device)
+    print(f"p = {P}, {options.threads} thread(s), {options.device}; medians of alternating rounds")
+    print(f"float32 matrix products on this machine: {rate / 1e9:.0f} GFLOP/s\n")
+    for name, cfg in ARCHITECTURES.items():
+        print(name)
+        if options.device == "cpu":
+            compare_with_notebook(cfg, options.epochs, rate)
+        compare_replicates(cfg, options, rate)
+        print()
+
+
+def compare_with_notebook(cfg: Transformer, epochs: int, rate: float) -> None:
+    """One model: the notebook's loop, ours, and ours with its test loss at every epoch."""
+    losses = notebook_losses(cfg)
+    ours = our_losses(cfg)
+    for span in (10, COMPARED_EPOCHS):
+        gap = max(abs(a - b) for a, b in zip(losses[:span], ours[:span], strict=True))
+        print(f"  largest difference of train losses, first {span:3d} epochs: {gap:.1e}")
+    notebook = notebook_epochs(*_notebook(cfg))
+    scheduled = new_trainer(cfg, 1, TRAINING)
+    every = new_trainer(cfg, 1, TRAINING.model_copy(update={"eval_every": 1}))
+    rounds = alternate(
+        {
+            "notebook's loop": lambda: next(notebook),
+            "mechflow, scheduled evaluation": scheduled.advance,
+            "mechflow, test loss every epoch": every.advance,
+        },
+        epochs,
+    )
+    base = rounds["notebook's loop"]
+    flops = epoch_flops(cfg)
+    for name, seconds in rounds.items():
+        share = f", {flops / seconds / rate:.0%} of the matmul rate" if name != min(rounds) else ""
+        print(f"  {name:<34}{seconds * 1e3:8.1f} ms/epoch {base / seconds:6.2f} x{share}")
+
+
+def compare_replicates(cfg: Transformer, options: argparse.Namespace, rate: float) -> None:
+    """Ours for one replicate and for a stack of them."""
+    counts = (1, 5) if options.device == "cpu" else (1, 32)
+    trainers = {f"{n} stacked": new_trainer(cfg, n, TRAINING, options.device) for n in counts}
+    rounds = alternate({k: t.advance for k, t in trainers.items()}, max(5, options.epochs // 4))
+    for n, seconds in zip(counts, rounds.values(), strict=True):
+        share = epoch_flops(cfg) * n / seconds / rate
+        print(
+            f"  mechflow, {n:2d} replicate(s) stacked{seconds / n * 1e3:13.1f} ms/epoch each, "
+            f"{share:.0%} of the matmul rate"
+        )
+
+
+def alternate(steps: dict[str, Callable[[], object]], epochs: int) -> dict[str, float]:
+    """Median seconds of each step, measured in turns so that all see the same machine."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for round_number in range(epochs + 2):
+        for name, step in steps.items():
+            began = time.perf_counter()
+            step()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if round_number >= 2:
+                seconds[name].append(time.perf_counter() - began)
+    return {name: sorted(s)[len(s) // 2] for name, s in seconds.items()}
+
+
+def matmul_rate(device: str) -> float:
+    """Floating point operations a second of a large float32 matrix product: the best of ten."""
+    n = 2048
+    a, b = torch.ones(n, n, device=device), torch.ones(n, n, device=device)
+    step = {"matmul": lambda: a @ b}
+    return max(2 * n**3 / alternate(step, 1)["matmul"] for _ in range(10))
+
+
+def epoch_flops(cfg: Transformer) -> int:
+    """Operations in the matrix products of one of our updates of one replicate."""
+    trainer = new_trainer(cfg, 1, TRAINING)
+    trainer.advance()
+    with FlopCounterMode(display=False) as counter:
+        trainer.advance()
+    return counter.get_total_flops()
+
+
+def new_trainer(cfg: Transformer, n: int, training: Training, device: str = "cpu") -> Trainer:
+    """A trainer of n replicates on the demo's split."""
+    model = StackedTransformer(cfg, d_vocab=P + 1, d_vocab_out=P, n_ctx=3)
+    train, test = (Examples(*(t.expand(n, *t.shape) for t in part)) for part in split())
+    return Trainer(model, training, initial(cfg, n), train, test, device=device)
+
+
+def initial(cfg: Transformer, n: int) -> dict[str, torch.Tensor]:
+    """Initial weights of n replicates."""
+    model = StackedTransformer(cfg, d_vocab=P + 1, d_vocab_out=P, n_ctx=3)
+    return model.initial(torch.Generator().manual_seed(r) for r in range(n))
+
+
+def split() -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    """Tokens and labels of the train and of the test pairs."""
+    mask = train_mask(P, 0.3, "ordered", torch.Generator().manual_seed(SPLIT_SEED))
+    tokens, answers = all_tokens(P), labels(*pairs(P), P, "add")
+    return (tokens[mask], answers[mask]), (tokens[~mask], answers[~mask])
+
+
+def notebook_losses(cfg: Transformer) -> list[float]:
+    """Train losses of the notebook's loop in its first epochs."""
+    epochs = notebook_epochs(*_notebook(cfg))
+    return [next(epochs)[0] for _ in range(COMPARED_EPOCHS)]
+
+
+def our_losses(cfg: Transformer) -> list[float]:
+    """Our train losses in the first epochs, from the same initial weights."""
+    training = Training(
+        steps=COMPARED_EPOCHS - 1, warmup_steps=0, eval_every=1, resume_every=1, checkpoints=2
+    )
+    return [row[0, 0].item() for row in new_trainer(cfg, 1, training).run().history]
+
+
+def _notebook(
+    cfg: Transformer,
+) -> tuple[
+    NotebookTransformer,
+    Training,
+    tuple[torch.Tensor, torch.Tensor],
+    tuple[torch.Tensor, torch.Tensor],
+]:
+    model = NotebookTransformer(cfg, P + 1, P, 3)
+    model.load({name: w[0] for name, w in initial(cfg, 1).items()})
+    return model, TRAINING, *split()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=40, help="rounds that are timed")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    keep_freed_memory()
+    main()

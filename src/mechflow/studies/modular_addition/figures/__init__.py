@@ -1,0 +1,1 @@
+"""Figures of the modular addition study, by theme."""
