@@ -5,13 +5,17 @@ from snakemake.utils import min_version
 min_version("9.20")
 
 
+# Reads and checks the configuration; what is wrong with it is said in full before `configfile`,
+# which is only for Snakemake's own report, stops at less.
+include: "workflow/rules/common.smk"
+
+
 configfile: "config/config.yaml"
 
 
 report: "workflow/report/workflow.rst"
 
 
-include: "workflow/rules/common.smk"
 include: "workflow/rules/dataset.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/activations.smk"

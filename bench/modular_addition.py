@@ -20,9 +20,9 @@ from mechflow.config.sections import Training, Transformer
 from mechflow.models.stacked import StackedTransformer
 from mechflow.studies.modular_addition.dataset import labels, pairs, train_mask
 from mechflow.studies.modular_addition.inputs import all_tokens
-from mechflow.training.allocator import keep_freed_memory
 from mechflow.training.evaluate import Examples
 from mechflow.training.loop import Trainer
+from mechflow.training.process import tuned_for_training
 
 P = 113
 SPLIT_SEED = 598
@@ -182,5 +182,5 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
-    main()
+    with tuned_for_training():
+        main()

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from mechflow.blocks import parse_block
 from mechflow.config.root import Config
-from mechflow.pipeline import ARTEFACTS, Pipeline, blocks
+from mechflow.layout import ARTEFACTS, blocks
+from mechflow.pipeline import Pipeline
 from mechflow.studies.declaration import Figure, Stage, Study, Table
 from mechflow.studies.modular_addition.config import ModularAddition, Variant
 from mechflow.studies.modular_addition.study import STUDY
@@ -73,7 +74,9 @@ def test_inputs_are_what_the_study_declares():
 
 
 def test_a_stage_that_a_study_lacks_is_named():
-    with pytest.raises(LookupError, match="'modular_addition' declares no 'extract', only: dataset"):
+    with pytest.raises(
+        LookupError, match="'modular_addition' declares no 'extract', only: dataset"
+    ):
         pipeline().inputs("extract")(JOB)
 
 
@@ -109,7 +112,10 @@ def test_a_spec_is_text_that_does_not_depend_on_the_order_of_the_configuration()
         ({"dataset": {"p": 7}}, {"dataset"}),
         ({"dataset": {"task": "subtract"}}, {"dataset", "progress"}),
         ({"training": {"lr": 0.1}}, {"train"}),
-        ({"model": {"d_mlp": 64}}, {"train", "activations", "spectra", "progress", "interventions"}),
+        (
+            {"model": {"d_mlp": 64}},
+            {"train", "activations", "spectra", "progress", "interventions"},
+        ),
         ({"probe": {"classifier": "logistic"}}, {"probe"}),
         ({"spectra": {"key_frequencies": {"norm_ratio": 0.5}}}, {"spectra"}),
         ({"interventions": {"random_draws": 3}}, {"interventions"}),

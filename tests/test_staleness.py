@@ -63,6 +63,16 @@ def package(tmp_path, monkeypatch):
     fake.forget()
 
 
+def test_a_template_belongs_to_the_module_it_is_named_after(package):
+    package.write("page.py", "x = 1")
+    package.write("other.py", "x = 1")
+    package.write("page.html.j2", "<p>")
+    page, other = (package.digest(f"mechflow.{name}") for name in ("page", "other"))
+    package.write("page.html.j2", "<b>")
+    assert package.digest("mechflow.page") != page
+    assert package.digest("mechflow.other") == other
+
+
 @given(st.dictionaries(st.text(), JSON, min_size=2))
 def test_canonical_json_ignores_the_order_of_keys(value):
     backwards = dict(reversed(value.items()))
@@ -215,7 +225,9 @@ def test_a_module_that_moves_changes_the_digest(package):
 
 
 def test_declarations_and_what_only_they_import_do_not_count(package):
-    package.write("a.py", "from mechflow.config.sections import Section\nimport mechflow.studies.x.config")
+    package.write(
+        "a.py", "from mechflow.config.sections import Section\nimport mechflow.studies.x.config"
+    )
     package.write("config/sections.py", "import mechflow.c")
     package.write("studies/x/config.py", "import mechflow.c")
     package.write("c.py", "")
@@ -253,7 +265,7 @@ def modules() -> list[str]:
 @pytest.mark.parametrize("module", modules())
 def test_stages_take_nothing_but_types_from_declarations(module):
     """A constant or function of a declaration would be code whose edits no digest sees."""
-    wiring = ("mechflow.pipeline", "mechflow.task", "mechflow.figures.data")
+    wiring = tuple(f"mechflow.{name}" for name in ("layout", "pipeline", "task", "figures.data"))
     if is_declaration(module) or module in wiring:
         return
     file = mechflow.staleness._file(module)
@@ -263,7 +275,9 @@ def test_stages_take_nothing_but_types_from_declarations(module):
             for alias in node.names:
                 imported = getattr(declaration, alias.name)
                 assert isinstance(imported, type), f"{alias.name} in line {node.lineno}"
-                assert issubclass(imported, Section | Exception), f"{alias.name} in line {node.lineno}"
+                assert issubclass(imported, Section | Exception), (
+                    f"{alias.name} in line {node.lineno}"
+                )
 
 
 def test_sections_have_no_properties_or_methods_of_their_own():

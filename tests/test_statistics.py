@@ -225,3 +225,37 @@ def test_final_value_ignores_a_late_spike() -> None:
     assert statistics.final_value(steps, curve, last=10**6) == 3.0
     with pytest.raises(ValueError, match="no records"):
         statistics.final_value([], [], last=500)
+
+
+@given(values, values)
+def test_difference_interval_agrees_with_scipy(first: list[float], second: list[float]) -> None:
+    found = statistics.difference_interval(first, second)
+    assert found.centre == pytest.approx(np.mean(first) - np.mean(second), abs=1e-9)
+    if np.std(first) + np.std(second) > 1e-6:
+        welch = stats.ttest_ind(first, second, equal_var=False).confidence_interval()
+        assert (found.low, found.high) == pytest.approx(tuple(welch), rel=1e-6, abs=1e-6)
+
+
+def test_difference_of_single_values_has_no_interval() -> None:
+    found = statistics.difference_interval([3.0], [1.0, 2.0])
+    assert (found.centre, found.n) == (1.5, 1)
+    assert math.isnan(found.low)
+    assert math.isnan(statistics.difference_interval([], [1.0]).centre)
+    assert statistics.difference_interval([2.0, 2.0], [1.0, 1.0]) == (1.0, 1.0, 1.0, 2)
+
+
+def test_geometric_mean_interval_is_that_of_logarithms() -> None:
+    sample = [1e-8, 1e-6, 3e-7]
+    logs = statistics.mean_interval(np.log(sample))
+    found = statistics.geometric_mean_interval(sample)
+    assert found[:3] == pytest.approx(tuple(np.exp(logs[:3])))
+    assert found.centre == pytest.approx(stats.gmean(sample))
+    zero = statistics.geometric_mean_interval([0.0, 1.0])
+    assert (zero.centre, zero.n) == (0.0, 2)
+    assert math.isnan(zero.high)
+
+
+def test_clipping_moves_only_the_bounds() -> None:
+    interval = statistics.Interval(0.9, -0.2, 1.4, 3)
+    assert statistics.clipped(interval, 0.0, 1.0) == (0.9, 0.0, 1.0, 3)
+    assert math.isnan(statistics.clipped(statistics.mean_interval([0.5]), 0.0, 1.0).low)

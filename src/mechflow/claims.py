@@ -7,39 +7,32 @@ alone; where the data cannot decide it, the verdict says so and why.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
-from mechflow.figures.data import FigureData
 from mechflow.statistics import Interval, clipped, geometric_mean_interval, mean_interval
 from mechflow.tabular import cell
+from mechflow.verdicts import COLUMNS, Verdict
 
-Verdict = Literal["replicated", "not replicated", "not comparable", "not run at this scale"]
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-
-COLUMNS = [
-    *("id", "claim", "source", "measure", "criterion"),
-    *("published", "ours", "low", "high", "n", "verdict", "why"),
-]
-"""Columns of a scoreboard: ``published`` is NaN for a claim without a number; ``low`` and ``high``
-bound the 95 % confidence interval of ``ours``, which is taken over ``n`` values."""
+Data = TypeVar("Data")
+"""What claims are judged on: a study's artefacts."""
 
 
-class NotJudged(Exception):
+class NotJudgedError(Exception):
     """The data cannot decide a claim; the message says why."""
 
     verdict: Verdict
 
 
-class NotComparableError(NotJudged):
+class NotComparableError(NotJudgedError):
     """What was run differs from what the claim is about, or tells too little."""
 
     verdict = "not comparable"
 
 
-class NotRunError(NotJudged):
+class NotRunError(NotJudgedError):
     """What the claim is about was not run, or not at the scale that the claim holds for."""
 
     verdict = "not run at this scale"
@@ -59,17 +52,19 @@ class Evidence:
     @classmethod
     def of(cls, values: Sequence[float], note: str = "") -> "Evidence":
         """Values of replicates, with their mean and Student's t interval."""
-        return cls(mean_interval(values), tuple(values), note)
+        return cls(mean_interval(np.array(values)), tuple(values), note)
 
     @classmethod
     def of_shares(cls, values: Sequence[float], note: str = "") -> "Evidence":
         """Shares of something, whose interval cannot leave 0 to 1."""
-        return cls(clipped(mean_interval(values), 0.0, 1.0), tuple(values), note)
+        return cls(clipped(mean_interval(np.array(values)), 0.0, 1.0), tuple(values), note)
 
     @classmethod
     def of_positive(cls, values: Sequence[float], note: str = "") -> "Evidence":
         """Values that spread over orders of magnitude, with their geometric mean."""
-        return cls(geometric_mean_interval(values), tuple(values), note, on_log_scale=True)
+        return cls(
+            geometric_mean_interval(np.array(values)), tuple(values), note, on_log_scale=True
+        )
 
 
 class Ruling(NamedTuple):
@@ -79,6 +74,7 @@ class Ruling(NamedTuple):
     why: str
 
 
+@runtime_checkable
 class Criterion(Protocol):
     """A rule that turns evidence into a verdict; its text is shown beside the verdict."""
 
@@ -119,7 +115,9 @@ class IntervalBeyond:
         """Replicated if the interval's nearer end is beyond the bound."""
         _, low, high, n = found.interval
         if math.isnan(low):
-            return Ruling("not comparable", f"{n} {'value has' if n == 1 else 'values have'} no interval")
+            return Ruling(
+                "not comparable", f"{n} {'value has' if n == 1 else 'values have'} no interval"
+            )
         nearer = low if self.side == "above" else high
         return _ruling(
             _is_beyond(nearer, self.side, self.bound), f"the interval reaches {cell(nearer)}"
@@ -132,7 +130,8 @@ class OneMoreRun:
 
     Its number lies in the 95 % prediction interval for a single further run, mean
     +- t s sqrt(1 + 1/n), taken over logarithms where values spread over orders of magnitude. Two
-    replicates predict nothing, and neither does an interval that spans `widest` times the number.
+    replicates predict nothing. Neither does an interval that is `widest` times as wide as the
+    number, or on a logarithmic scale one whose ends are a factor of `widest` squared apart.
     """
 
     fewest: int = 3
@@ -149,9 +148,11 @@ class OneMoreRun:
             return Ruling("not comparable", "the replicates have no interval")
         low, high = _prediction(found)
         why = f"one more run is expected in [{cell(low)}, {cell(high)}]"
-        width = high / low if found.on_log_scale else (high - low) / abs(published)
-        limit = self.widest**2 if found.on_log_scale else self.widest
-        if not width <= limit:
+        if found.on_log_scale:
+            too_wide = high > self.widest**2 * low
+        else:
+            too_wide = high - low > self.widest * abs(published)
+        if too_wide:
             return Ruling("not comparable", f"{why}, which is too wide to test the number")
         return _ruling(low <= published <= high, why)
 
@@ -191,7 +192,7 @@ class AllEquivalent:
 
 
 @dataclass(frozen=True)
-class Claim:
+class Claim(Generic[Data]):
     """One published statement, or one published number, and how it is judged."""
 
     id: str
@@ -201,25 +202,29 @@ class Claim:
     measure: str
     """What ours is and how it is computed, with its unit."""
     criterion: Criterion
-    evidence: Callable[[FigureData], Evidence]
-    """Measures it; raises `NotJudged` where that is not possible."""
+    evidence: Callable[[Data], Evidence]
+    """Measures it; raises `NotJudgedError` where that is not possible."""
     published: float = math.nan
 
 
-def scoreboard(claims: Sequence[Claim], data: FigureData) -> pd.DataFrame:
-    """Judges every claim: one row each, with the columns `COLUMNS`."""
-    return pd.DataFrame([_row(claim, data) for claim in claims], columns=COLUMNS).astype(
+def scoreboard(claims: Sequence[Claim[Data]], data: Data) -> pd.DataFrame:
+    """Judges every claim: one row each, with the columns of `mechflow.verdicts`."""
+    return pd.DataFrame([_row(claim, data) for claim in claims], columns=list(COLUMNS)).astype(
         {"published": float, "ours": float, "low": float, "high": float, "n": "int64"}
     )
 
 
-def _row(claim: Claim, data: FigureData) -> tuple[object, ...]:
+def _row(claim: Claim[Data], data: Data) -> tuple[object, ...]:
     try:
         found = claim.evidence(data)
         verdict, why = claim.criterion.rule(found, claim.published)
         interval, why = found.interval, "; ".join(part for part in (why, found.note) if part)
-    except NotJudged as reason:
-        interval, verdict, why = Interval(math.nan, math.nan, math.nan, 0), reason.verdict, str(reason)
+    except NotJudgedError as reason:
+        interval, verdict, why = (
+            Interval(math.nan, math.nan, math.nan, 0),
+            reason.verdict,
+            str(reason),
+        )
     head = (claim.id, claim.statement, claim.source, claim.measure, str(claim.criterion))
     return (*head, claim.published, *interval, verdict, why)
 
@@ -234,8 +239,8 @@ def _is_beyond(value: float, side: str, bound: float) -> bool:
 
 def _prediction(found: Evidence) -> tuple[float, float]:
     """Where one more run is expected, from the confidence interval of the mean."""
-    values = np.log(found.values) if found.on_log_scale else found.values
-    centre, _, high, n = mean_interval(values)
+    values = np.array(found.values)
+    centre, _, high, n = mean_interval(np.log(values) if found.on_log_scale else values)
     half = (high - centre) * math.sqrt(n + 1)
     low, high = centre - half, centre + half
     return (math.exp(low), math.exp(high)) if found.on_log_scale else (low, high)

@@ -69,7 +69,11 @@ def start(snakemake: "snakemake.iocontainers.Snakemake") -> Iterator[Task]:
         except Exception as error:
             _explain(error, name, log_file)
             raise SystemExit(1) from None
-        _log.info("%s: finished after %.1f s", name, time.monotonic() - began)
+        finished = f"{name}: finished after {time.monotonic() - began:.1f} s"
+        _log.info(finished)
+        if not sys.stderr.isatty():
+            # On a terminal, Snakemake's own display shows how far the workflow is.
+            print(finished, file=sys.stderr)
 
 
 @contextmanager

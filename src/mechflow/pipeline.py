@@ -11,47 +11,20 @@ from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
-from mechflow.blocks import BLOCK_PATTERN, format_block
+from mechflow.blocks import BLOCK_PATTERN
 from mechflow.config.base import Section
 from mechflow.config.root import Config
 from mechflow.config.variants import resolve_variant
+from mechflow.layout import ARTEFACTS, artefact_path, blocks, upstream_uses
 from mechflow.staleness import canonical_json, code_digest
 from mechflow.studies.declaration import Figure, Stage, Study, Table
 from mechflow.studies.registry import study as declared_study
-
-ARTEFACTS: dict[str, tuple[str, str]] = {
-    "dataset": ("dataset", "dataset.parquet"),
-    "weights": ("train", "weights.safetensors"),
-    "checkpoints": ("train", "checkpoints.safetensors"),
-    "curves": ("train", "curves.parquet"),
-    "activations": ("activations", "activations.safetensors"),
-    "probes": ("probe", "probes.parquet"),
-    "spectra": ("spectra", "spectra.parquet"),
-    "spectra_arrays": ("spectra", "spectra.safetensors"),
-    "progress": ("progress", "progress.parquet"),
-    "interventions": ("interventions", "interventions.parquet"),
-}
-"""For each artefact of a block: the stage that makes it and the name of its file."""
-
-SCOREBOARD = ("results/replication.md", "results/report.html")
-"""What is made once, from all studies."""
-
 
 Wildcards: TypeAlias = Any
 """Wildcards of a job, one attribute for each; Snakemake's type has no annotations."""
 
 Inputs: TypeAlias = dict[str, str | list[str]]
 Declared = TypeVar("Declared", Stage, Figure, Table)
-
-
-def blocks(replicates: int, block_size: int) -> list[str]:
-    """Names of the blocks of replicates, such as ``r000-004``.
-
-    More replicates keep every full block. A last block that was not full is replaced by a larger
-    one, so counts that are multiples of the block size waste nothing.
-    """
-    starts = range(0, replicates, block_size)
-    return [format_block(range(start, min(start + block_size, replicates))) for start in starts]
 
 
 class Pipeline:
@@ -62,8 +35,6 @@ class Pipeline:
         self._scripts = scripts
         self._resolved: dict[tuple[str, str], Section] = {}
         self.studies: dict[str, Study] = {name: declared_study(name) for name in config.studies}
-
-    # Names
 
     def blocks(self, study: str) -> list[str]:
         """Blocks of replicates of each variant of a study."""
@@ -103,7 +74,8 @@ class Pipeline:
 
     def all_targets(self) -> list[str]:
         """Everything, of all studies."""
-        return [*SCOREBOARD, *(path for study in self.studies for path in self.targets(study))]
+        pages = ["results/replication.md", "results/report.html"]
+        return pages + [path for study in self.studies for path in self.targets(study)]
 
     # Stages: one job for each block of each variant
 
@@ -112,7 +84,9 @@ class Pipeline:
 
         def stage_inputs(wildcards: Wildcards) -> Inputs:
             return {
-                artefact: _path(wildcards.study, wildcards.variant, wildcards.block, artefact)
+                artefact: artefact_path(
+                    wildcards.study, wildcards.variant, wildcards.block, artefact
+                )
                 for artefact in self._stage(wildcards.study, stage).reads
             }
 
@@ -242,8 +216,6 @@ class Pipeline:
         """Digest of the script that writes the report."""
         return self._digest("report")
 
-    # Parts
-
     def _report_study(self, study: str) -> dict[str, Any]:
         declared, block = self.studies[study], self._config.studies[study]
         return {
@@ -251,14 +223,12 @@ class Pipeline:
             "replicates": block.replicates,
             "figures": {f.name: {"title": f.title, "caption": f.caption} for f in declared.figures},
             "tables": {t.name: {"title": t.title, "caption": t.caption} for t in declared.tables},
-            "variants": {
-                name: _dump(self._variant(study, name)) for name in block.run
-            },
+            "variants": {name: _dump(self._variant(study, name)) for name in block.run},
         }
 
     def _study_spec(self, study: str, stage: str, reads: tuple[str, ...]) -> dict[str, Any]:
         """What a job over all variants uses: their blocks, and values that its inputs depend on."""
-        uses = _upstream_uses(self.studies[study], reads)
+        uses = upstream_uses(self.studies[study], reads)
         return {
             "study": study,
             "stage": stage,
@@ -275,7 +245,11 @@ class Pipeline:
 
     def _paths(self, study: str, artefact: str) -> list[str]:
         variants = self._config.studies[study].run
-        return [_path(study, v, block, artefact) for v in variants for block in self.blocks(study)]
+        return [
+            artefact_path(study, v, block, artefact)
+            for v in variants
+            for block in self.blocks(study)
+        ]
 
     def _variant(self, study: str, name: str) -> Section:
         key = (study, name)
@@ -298,10 +272,6 @@ class Pipeline:
 
     def _table(self, wildcards: Wildcards) -> Table:
         return _named(self.studies[wildcards.study].tables, wildcards.table, wildcards.study)
-
-
-def _path(study: str, variant: str, block: str, artefact: str) -> str:
-    return f"results/{study}/{variant}/{block}/{ARTEFACTS[artefact][1]}"
 
 
 def _any_of(names: Iterable[str]) -> str:
@@ -327,19 +297,3 @@ def _get(section: BaseModel, key: str) -> Any:
 
 def _dump(value: Any) -> Any:
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-
-
-def _upstream_uses(study: Study, artefacts: tuple[str, ...]) -> tuple[str, ...]:
-    """Keys that the given artefacts depend on, through all stages before them.
-
-    A job that reads the artefacts may use these values without becoming stale any sooner.
-    """
-    stages = {stage.name: stage for stage in study.stages}
-    waiting, seen, uses = list(artefacts), set[str](), set[str]()
-    while waiting:
-        maker = ARTEFACTS[waiting.pop()][0]
-        if maker not in seen:
-            seen.add(maker)
-            waiting += stages[maker].reads
-            uses.update(stages[maker].uses)
-    return tuple(sorted(uses))

@@ -13,8 +13,8 @@ from jinja2 import Environment, StrictUndefined
 
 from mechflow import tabular
 from mechflow.artifacts import Provenance
-from mechflow.claims import VERDICTS
 from mechflow.staleness import canonical_json
+from mechflow.verdicts import VERDICTS
 
 TEMPLATE = "report.html.j2"
 
@@ -64,7 +64,7 @@ def render(
     Args:
         figures: in the order in which they are shown and numbered.
         tables: likewise.
-        scoreboard: columns ``study`` and ``mechflow.claims.COLUMNS``.
+        scoreboard: columns ``study`` and ``mechflow.verdicts.COLUMNS``.
         spec: the root ``seed``, and under ``studies`` for each study its ``title``, its number of
             ``replicates`` and the resolved configuration of its ``variants``.
     """
@@ -135,9 +135,9 @@ def _claim(claim: Mapping[Any, Any]) -> dict[str, str]:
     texts = ("id", "claim", "source", "measure", "criterion", "verdict", "why")
     return {
         **{name: str(claim[name]) for name in texts},
-        "published": tabular.cell(claim["published"]) or "–",
+        "published": "–" if pd.isna(claim["published"]) else f"{claim['published']:g}",
         "ours": ours or "–",
-        "n": str(claim["n"]),
+        "n": str(claim["n"] or "–"),
         "class": claim["verdict"].replace(" ", "-"),
     }
 

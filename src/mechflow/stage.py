@@ -26,7 +26,9 @@ def run(task: Task) -> None:
 def artefacts(task: Task) -> dict[str, Any]:
     """All inputs of a job that reads one block, by name."""
     return {
-        name: task.read_table(name) if is_table(task.inputs(name)[0].name) else task.read_tensors(name)
+        name: task.read_table(name)
+        if is_table(task.inputs(name)[0].name)
+        else task.read_tensors(name)
         for name in task.input_names
     }
 

@@ -5,7 +5,8 @@ strings: canonical JSON of the values, and a digest of the code. Both are made w
 is parsed, which on a cluster happens twice a job; nothing heavy is imported here.
 
 The code of a stage is the import closure of its script within this package, found in the syntax
-trees without running them. Comments, docstrings and formatting are not part of a tree.
+trees without running them. Comments, docstrings and formatting are not part of a tree. Package data
+named after a module, as a template is, belongs to it.
 """
 
 import ast
@@ -58,7 +59,7 @@ def code_digest(roots: tuple[str, ...]) -> str:
 
     Returns:
         A SHA-256 in hexadecimal. It changes if and only if a syntax tree of the import closure
-        changes, or the set of modules in it.
+        changes, or a module's package data, or the set of modules.
 
     Raises:
         FileNotFoundError: a root does not exist.
@@ -118,7 +119,17 @@ def _script(path: Path) -> _Code:
 def _module(name: str, file: Path) -> _Code:
     is_package = file.name == "__init__.py"
     code = _read(file, package=name if is_package else name.rpartition(".")[0])
-    return _Code(code.digest, (*code.imports, *_with_parents(name)))
+    digest = _with_package_data(code.digest, file)
+    return _Code(digest, (*code.imports, *_with_parents(name)))
+
+
+def _with_package_data(digest: str, file: Path) -> str:
+    """The digest, and the files that belong to a module: ``report.html.j2`` to ``report.py``."""
+    for data in sorted(file.parent.glob(f"{file.stem}.*")):
+        if data.suffix != ".py" and data.is_file():
+            content = hashlib.sha256(data.read_bytes()).hexdigest()
+            digest = hashlib.sha256(f"{digest} {data.name} {content}".encode()).hexdigest()
+    return digest
 
 
 def _read(path: Path, package: str) -> _Code:

@@ -64,7 +64,9 @@ def with_interval(value: float, low: float, high: float) -> str:
 
 
 def _number(value: float) -> str:
-    """Four significant digits, without an exponent for numbers of steps."""
+    """Four significant digits; whole numbers in full and, such as steps, without an exponent."""
+    if value.is_integer() and abs(value) < _LARGE:
+        return f"{value:.0f}"
     text = f"{value:.{_DIGITS}g}"
     return f"{float(text):.0f}" if "e+" in text and abs(value) < _LARGE else text
 

@@ -32,9 +32,7 @@ def test_fast_logits_equal_the_hooked_modules_own(cfg: Transformer) -> None:
     for r in range(R):
         expected = model.module(weights, r)(tokens[r])[:, -1]
         torch.testing.assert_close(fast[r], expected, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(
-        model.plain_last_logits(weights, tokens), fast, rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(model.plain_last_logits(weights, tokens), fast, rtol=1e-4, atol=1e-5)
 
 
 def test_fast_gradients_equal_the_plain_ones(cfg: Transformer) -> None:

@@ -25,9 +25,7 @@ def build(cfg: Transformer, generator: torch.Generator) -> HookedToyTransformer:
     return model
 
 
-def test_cache_reproduces_the_residual_stream(
-    cfg: Transformer, generator: torch.Generator
-) -> None:
+def test_cache_reproduces_the_residual_stream(cfg: Transformer, generator: torch.Generator) -> None:
     model = build(cfg, generator)
     logits, cache = model.run_with_cache(TOKENS)
     assert isinstance(cache, ActivationCache | dict)

@@ -125,12 +125,13 @@ def test_first_evaluation_is_of_the_untrained_model() -> None:
     torch.testing.assert_close(record.history[0][0], expected)
 
 
-def test_early_stop_ends_training_with_a_last_evaluation_and_checkpoint() -> None:
-    always = EarlyStop(test_accuracy=1e-3, sustained=2, extra_steps=4)
+@pytest.mark.parametrize("extra_steps", [0, 4])
+def test_early_stop_ends_training_with_a_last_evaluation_and_checkpoint(extra_steps: int) -> None:
+    always = EarlyStop(test_accuracy=1e-3, sustained=2, extra_steps=extra_steps)
     record = trainer(training=TRAINING.model_copy(update={"stop": always})).run()
-    assert record.steps[-1] < TRAINING.steps
-    assert record.steps[-1] - 4 in record.steps
-    assert record.checkpoint_steps[-1] == record.steps[-1]
+    assert record.steps[-1] == record.checkpoint_steps[-1] < TRAINING.steps
+    # The rule is met at an evaluation and acted on after the update that follows it.
+    assert record.steps[-1] - record.steps[-2] == max(1, extra_steps)
 
 
 def test_flip_rate_counts_the_levels_that_one_update_changes() -> None:

@@ -24,7 +24,11 @@ CONFIG: dict[str, Any] = {
             "replicates": 2,
             "block_size": 2,
             "run": ["slow", "fast"],
-            "variants": {"slow": {}, "fast": {"training": {"steps": 2}}, "idle": {"probe": {"scale": 3.0}}},
+            "variants": {
+                "slow": {},
+                "fast": {"training": {"steps": 2}},
+                "idle": {"probe": {"scale": 3.0}},
+            },
         }
     },
 }
@@ -45,9 +49,6 @@ class Workspace:
                 shutil.copy2(source, folder / name, follow_symlinks=False)
         shutil.copytree(TOY, folder / "src" / "mechflow" / "studies" / "toy")
         self.configure(CONFIG)
-        for n, t in (("save", "import io\ndef save_figure(figure, style):\n    out=[]\n    for f,m in (('pdf',{'CreationDate':None}),('png',{'Software':None})):\n        b=io.BytesIO(); figure.savefig(b,format=f,metadata=m); out.append(b.getvalue())\n    return tuple(out)\n"),):  # STUB
-            if not self.path(f"mechflow/figures/{n}.py").exists(): self.write(f"mechflow/figures/{n}.py", t)  # STUB
-        if not self.path("mechflow/report.py").exists(): self.write("mechflow/report.py", "def render(figures,tables,replication,config): return repr((len(figures),len(tables),len(replication)))\n")  # STUB
 
     def configure(self, config: dict[str, Any]) -> None:
         """Replaces the configuration."""

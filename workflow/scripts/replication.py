@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from mechflow import job, tabular
 
 if TYPE_CHECKING:

@@ -99,7 +99,7 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
         Column("intervention", "string", "none, remove_key, keep_key or ablate_cluster"),
         Column("site", "string", "where it acts: W_E or mlp_post"),
         Column("frequency", "int64", "frequency k that is acted on, -1 for all key frequencies"),
-        Column("control", "string", "none or random_frequencies"),
+        Column("control", "string", "none, random_frequencies or random_neurons"),
         _DRAW,
         _SPLIT,
         Column("metric", "string", "loss or accuracy"),

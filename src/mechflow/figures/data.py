@@ -60,7 +60,9 @@ class FigureData:
     def of(cls, task: "Task") -> "FigureData":
         """The data of a job whose spec lists all variants of a study."""
         variants = {
-            variant["name"]: {key: task.typed(key, value) for key, value in variant["values"].items()}
+            variant["name"]: {
+                key: task.typed(key, value) for key, value in variant["values"].items()
+            }
             for variant in task.spec["variants"]
         }
         return cls(task, variants, task.spec["seed"], task.spec["study"])
@@ -102,8 +104,11 @@ class FigureData:
 
 def figures_section(spec: Mapping[str, Any]) -> Any:
     """The study's own ``figures`` section out of a figure's spec; None if it declares none."""
-    declared = registry.study(spec["study"]).config.model_fields.get("figures")
-    return declared and TypeAdapter(declared.annotation).validate_json(json.dumps(spec["figures"]))
+    fields = registry.study(spec["study"]).config.model_fields
+    if "figures" not in fields:
+        return None
+    declared: Any = fields["figures"].annotation
+    return TypeAdapter(declared).validate_json(json.dumps(spec["figures"]))
 
 
 def style(spec: Mapping[str, Any]) -> Style:
@@ -111,7 +116,7 @@ def style(spec: Mapping[str, Any]) -> Style:
     return Style.model_validate_json(json.dumps(spec["style"]))
 
 
-def _set(sections: SimpleNamespace, path: list[str], value: Any) -> None:
+def _set(sections: Any, path: list[str], value: Any) -> None:
     """Puts a value at a path, unless a whole section above it is there already."""
     for part in path[:-1]:
         if not hasattr(sections, part):
@@ -131,5 +136,9 @@ def _join(blocks: list[Mapping[str, Tensor]], what: str) -> dict[str, Tensor]:
         return {name: torch.cat([block[name] for block in blocks]) for name in first}
     if any(not torch.equal(first["step"], block["step"]) for block in others):
         raise ValueError(f"blocks of {what} were kept at different steps: read them one by one")
-    joined = {name: torch.cat([block[name] for block in blocks], dim=1) for name in first if name != "step"}
+    joined = {
+        name: torch.cat([block[name] for block in blocks], dim=1)
+        for name in first
+        if name != "step"
+    }
     return {"step": first["step"], **joined}

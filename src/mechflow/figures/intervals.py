@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
-from mechflow.statistics import Interval, mean_interval, summarise
+from mechflow.statistics import Interval, geometric_mean_interval, mean_interval, summarise
 
 
 def band(frame: pd.DataFrame, x: str, *, log: bool = False) -> pd.DataFrame:
@@ -29,16 +30,13 @@ def band(frame: pd.DataFrame, x: str, *, log: bool = False) -> pd.DataFrame:
     return table
 
 
-def dots(values: Sequence[float], *, log: bool = False) -> Interval:
+def dots(values: ArrayLike, *, log: bool = False) -> Interval:
     """Mean and 95 % interval (Student's t) of one number for each replicate.
 
-    With `log`, of logarithms. NaN if a value is missing: no mean stands for the others then.
+    With `log`, the geometric mean. NaN if a value is missing: no mean stands for the others then.
     """
-    series = pd.Series(values, dtype=float)
-    if not log:
-        return mean_interval(series.to_numpy())
-    found = mean_interval(_log10(series).to_numpy())
-    return Interval(10.0**found.centre, 10.0**found.low, 10.0**found.high, found.n)
+    sample = np.asarray(values, dtype=np.float64)
+    return geometric_mean_interval(sample) if log else mean_interval(sample)
 
 
 def per_replicate(frame: pd.DataFrame, by: Sequence[str], *, log: bool = False) -> pd.DataFrame:

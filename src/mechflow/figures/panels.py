@@ -11,14 +11,12 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullLocator
 from numpy.typing import ArrayLike
 
 from mechflow.config.study import Style
 from mechflow.figures.style import CONTROL_COLOUR, INK, REFERENCE_COLOUR, SIGNED, small_pt
 from mechflow.statistics import Interval
-
-ABOVE = "outside upper center"
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,9 @@ class Mark:
 def key(figure: Figure, marks: Sequence[Mark], columns: int | None = None) -> None:
     """The key of a whole figure, above its panels."""
     figure.legend(
-        handles=[mark.handle() for mark in marks], loc=ABOVE, ncols=columns or len(marks)
+        handles=[mark.handle() for mark in marks],
+        loc="outside upper center",
+        ncols=columns or len(marks),
     )
 
 
@@ -53,23 +53,21 @@ def note(figure: Figure, text: str) -> None:
     figure.supxlabel(text, x=0.995, ha="right", color=CONTROL_COLOUR)
 
 
-def replicate_lines(
-    axes: Axes, frame: pd.DataFrame, x: str, colour: str, line: Any = "-"
-) -> None:
+def replicate_lines(axes: Axes, frame: pd.DataFrame, x: str, colour: str, line: Any = "-") -> None:
     """A thin line of ``value`` over x for each replicate."""
     for _, rows in frame.groupby("replicate", sort=True):
         axes.plot(rows[x], rows["value"], color=colour, ls=line, lw=0.35, alpha=0.45, zorder=2)
 
 
 def mean_line(
-    axes: Axes, band: pd.DataFrame, colour: str, line: Any = "-", width: float = 1.1
+    axes: Axes, band: pd.DataFrame, colour: str, line: Any = "-", *, shaded: bool = True
 ) -> None:
     """The mean over replicates and, with several of them, its interval as a band."""
     x = band["x"].to_numpy()
-    if np.isfinite(band["low"]).any():
+    if shaded and np.isfinite(band["low"]).any():
         low, high = band["low"].to_numpy(), band["high"].to_numpy()
         axes.fill_between(x, low, high, color=colour, alpha=0.18, lw=0, zorder=1)
-    axes.plot(x, band["mean"], color=colour, ls=line, lw=width, zorder=3)
+    axes.plot(x, band["mean"], color=colour, ls=line, lw=1.1, zorder=3)
 
 
 def limit_to(
@@ -91,12 +89,12 @@ def limit_to(
 
 
 def log_axis(axes: Axes, axis: Literal["x", "y"] = "y") -> None:
-    """A logarithmic axis with few labels."""
+    """A logarithmic axis with few labels, and more of them within less than a decade."""
     (axes.set_yscale if axis == "y" else axes.set_xscale)("log")
     chosen = axes.yaxis if axis == "y" else axes.xaxis
     chosen.set_major_locator(LogLocator(numticks=6))
-    chosen.set_minor_formatter(NullFormatter())
     chosen.set_minor_locator(LogLocator(subs=tuple(range(2, 10)), numticks=6))
+    chosen.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(1, 0.4)))
 
 
 def dots(
@@ -109,19 +107,18 @@ def dots(
     filled: bool = True,
     spread: float = 0.22,
     marker: str = "o",
+    clip: bool = False,
 ) -> None:
     """A dot for each replicate, and the mean with its interval beside them as a bar."""
     offset = np.linspace(-spread / 2, spread / 2, len(values)) if len(values) > 1 else [0.0]
     axes.plot(
         x + np.asarray(offset), values, ls="none", marker=marker, ms=2.4, mec=colour, mew=0.5,
-        mfc=colour if filled else "white", alpha=0.85, zorder=3, clip_on=False,
+        mfc=colour if filled else "white", alpha=0.85, zorder=3, clip_on=clip,
     )  # fmt: skip
     if not np.isfinite(summary.low):
         return
     axes.vlines(x, summary.low, summary.high, color=colour, lw=0.9, zorder=2)
-    axes.hlines(
-        summary.centre, x - 0.9 * spread, x + 0.9 * spread, color=colour, lw=1.2, zorder=2
-    )
+    axes.hlines(summary.centre, x - 0.9 * spread, x + 0.9 * spread, color=colour, lw=1.2, zorder=2)
 
 
 def heat_map(
@@ -161,7 +158,7 @@ def colour_bar(
     """The scale of a heat map, as thin as it can be."""
     options = {"shrink": 0.6, "aspect": 30, "pad": 0.015, **placed}
     bar = figure.colorbar(mesh, ax=panels, **options)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(width=0.4, size=1.6)
     bar.set_label(label)
     return bar.ax
@@ -170,6 +167,15 @@ def colour_bar(
 def reference_line(axes: Axes, y: float) -> None:
     """A dotted level line, such as chance."""
     axes.axhline(y, color=REFERENCE_COLOUR, ls=(0, (1, 1.5)), lw=0.8, zorder=0)
+
+
+def line_end(axes: Axes, line: pd.DataFrame, text: str, colour: str, style: Style) -> None:
+    """A direct label at the last point of a mean line."""
+    last = line.iloc[-1]
+    axes.annotate(
+        text, (last["x"], last["mean"]), (2, 0), textcoords="offset points", va="center",
+        fontsize=small_pt(style), color=colour, annotation_clip=False, zorder=6,
+    )  # fmt: skip
 
 
 def corner_text(
@@ -200,9 +206,25 @@ def empty(axes: Axes, text: str, style: Style) -> None:
     )  # fmt: skip
 
 
-def variant_title(axes: Axes, name: str, colour: str) -> None:
+def variant_title(
+    axes: Axes, name: str, colour: str, place: Literal["center", "left"] = "center"
+) -> None:
     """The name of a variant in its colour, above its panel."""
-    axes.set_title(readable(name), color=colour, fontweight="bold")
+    axes.set_title(readable(name), loc=place, color=colour, fontweight="bold")
+
+
+def row_title(axes: Axes, name: str, colour: str, label: str) -> None:
+    """The name of a variant in its colour, left of its row, outside the label of the axis."""
+    axes.set_ylabel(label)
+    axes.annotate(
+        readable(name), (0, 0.5), (-27, 0), xycoords="axes fraction", textcoords="offset points",
+        rotation=90, ha="right", va="center", color=colour, fontweight="bold",
+    )  # fmt: skip
+
+
+def percent(share: float) -> str:
+    """A share as a whole percentage."""
+    return f"{100 * share:.0f} %"
 
 
 def readable(name: str) -> str:

@@ -43,7 +43,9 @@ class Normalization(nn.Module):
         return self.hook_normalized(gained + self.b if self.kind == "LN" else gained)
 
 
-def normalised(resid: Float[Tensor, "*batch d_model"], kind: str) -> Float[Tensor, "*batch d_model"]:
+def normalised(
+    resid: Float[Tensor, "*batch d_model"], kind: str
+) -> Float[Tensor, "*batch d_model"]:
     """Residual stream of unit root mean square, centred first for LayerNorm."""
     if kind == "LN":
         resid = resid - resid.mean(-1, keepdim=True)

@@ -192,9 +192,7 @@ class HookedToyTransformer(HookedRootModule):
         self.hook_logits = HookPoint()
         self.setup()
 
-    def forward(
-        self, tokens: Int[Tensor, "batch pos"]
-    ) -> Float[Tensor, "batch pos d_vocab_out"]:
+    def forward(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_vocab_out"]:
         resid = self.hook_embed(self.embed(tokens))
         if self.has_positions:
             resid = resid + self.hook_pos_embed(self.pos_embed(tokens))

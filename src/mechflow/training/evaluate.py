@@ -27,7 +27,7 @@ class Examples:
 
 def replicate_losses(
     logits: Float[Tensor, "R n classes"], labels: Int[Tensor, "R n"], dtype: torch.dtype
-) -> Float[Tensor, "R"]:  # noqa: F821
+) -> Float[Tensor, " R"]:
     """Mean cross-entropy of each replicate in nats, log-softmax in ``dtype``."""
     losses = functional.cross_entropy(
         logits.flatten(0, 1).to(dtype), labels.flatten(), reduction="none"
@@ -47,7 +47,7 @@ def loss_and_accuracy(
 
 
 @torch.no_grad()
-def squared_weights(weights: StackedWeights) -> Float[Tensor, "R"]:  # noqa: F821
+def squared_weights(weights: StackedWeights) -> Float[Tensor, " R"]:
     """Sum of all squared weights of each replicate, in float64 on the CPU."""
     return sum(  # type: ignore[return-value]
         (w.double().square().flatten(1).sum(1) for w in weights.values()), torch.zeros(1)

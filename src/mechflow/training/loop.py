@@ -17,7 +17,6 @@ from mechflow.config.sections import Training
 from mechflow.models.factorised import StackedWeights
 from mechflow.models.stacked import StackedTransformer
 from mechflow.training import schedule
-from mechflow.training.allocator import keep_freed_memory
 from mechflow.training.evaluate import (
     Examples,
     flip_rates,
@@ -27,6 +26,7 @@ from mechflow.training.evaluate import (
     replicate_losses,
     squared_weights,
 )
+from mechflow.training.process import tuned_for_training
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,11 @@ class Trainer:
 
     def run(self) -> Record:
         """Train to the last step, or to the early stop, from the saved state if there is one."""
-        keep_freed_memory()
+        with tuned_for_training():
+            self._train()
+        return self.record
+
+    def _train(self) -> None:
         saved = self.resume.load() if self.resume else None
         if saved:
             self._restore(saved)
@@ -128,7 +132,6 @@ class Trainer:
             report.tell(self.step, self.record)
             if self.resume and self.step % self.cfg.resume_every == 0:
                 self.resume.save(self._state())
-        return self.record
 
     def advance(self) -> None:
         """Measure this step if it is time to, then update the weights once."""
@@ -164,14 +167,13 @@ class Trainer:
         self.record.history.append(torch.cat([row, unmeasured.double()]))
 
     def _last_step(self) -> int:
+        """The configured last step, or an earlier one that the history asks for."""
+        if not self.record.history:
+            return self.cfg.steps
         column = self.record.metrics.index(("test", "accuracy"))
-        accuracies = [row[column] for row in self.record.history]
-        early = (
-            schedule.stop_step(self.record.steps, torch.stack(accuracies), self.cfg.stop)
-            if accuracies
-            else None
-        )
-        return self.cfg.steps if early is None else min(early, self.cfg.steps)
+        accuracy = torch.stack([row[column] for row in self.record.history])
+        early = schedule.stop_step(self.record.steps, accuracy, self.cfg.stop)
+        return self.cfg.steps if early is None else min(max(early, self.step), self.cfg.steps)
 
     def _keep_checkpoint(self) -> None:
         self.record.checkpoint_steps.append(self.step)

@@ -25,7 +25,10 @@ def run(
         total += torch.cat([torch.rand(1, generator=seeds.torch(r, f"{step}")) for r in replicates])
         resume.save({"step": torch.tensor(step + 1), "sum": total})
         time.sleep(training.pause)
-    rows = [(r, training.steps, "train", "loss", double(float(x))) for r, x in zip(replicates, total, strict=True)]
+    rows = [
+        (r, training.steps, "train", "loss", double(float(x)))
+        for r, x in zip(replicates, total, strict=True)
+    ]
     return {
         "weights": {"total": total},
         "checkpoints": {"step": torch.tensor([training.steps]), "total": total[None].clone()},

@@ -44,9 +44,7 @@ def untrained(checkpoints: StackedWeights) -> StackedWeights:
 
 
 @torch.no_grad()
-def read_sites(
-    model: HookedToyTransformer, p: int, sites: tuple[str, ...]
-) -> dict[str, Tensor]:
+def read_sites(model: HookedToyTransformer, p: int, sites: tuple[str, ...]) -> dict[str, Tensor]:
     """What one model holds at the last position, at each site, for all pairs."""
     _, cache = model.run_with_cache(all_tokens(p), names_filter=list(sites))
     return {site: _at_last_position(site, cache[site]) for site in sites}

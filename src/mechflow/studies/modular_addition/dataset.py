@@ -44,18 +44,18 @@ def one_replicate(cfg: Dataset, seeds: Seeds, replicate: int) -> pd.DataFrame:
     )
 
 
-def pairs(p: int) -> tuple[Int[Tensor, "p*p"], Int[Tensor, "p*p"]]:
+def pairs(p: int) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
     """All ordered pairs (a, b), b fastest."""
     residues = torch.arange(p)
     return residues.repeat_interleave(p), residues.repeat(p)
 
 
 def labels(
-    a: Int[Tensor, "n"],  # noqa: F821
-    b: Int[Tensor, "n"],  # noqa: F821
+    a: Int[Tensor, " n"],
+    b: Int[Tensor, " n"],
     p: int,
     task: str,
-) -> Int[Tensor, "n"]:  # noqa: F821
+) -> Int[Tensor, " n"]:
     """The result of the task on each pair, mod p."""
     match task:
         case "add":
@@ -69,7 +69,7 @@ def labels(
 
 def train_mask(
     p: int, fraction: float, split: str, generator: torch.Generator
-) -> Bool[Tensor, "p*p"]:
+) -> Bool[Tensor, " pairs"]:
     """Which pairs are trained on.
 
     ordered: the first floor(fraction p^2) of a random permutation of all ordered pairs, as the

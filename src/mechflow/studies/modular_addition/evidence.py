@@ -1,7 +1,7 @@
 """Measures what the study's claims are about; says so where the data cannot tell."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,9 @@ from mechflow.studies.modular_addition import outcomes
 from mechflow.studies.modular_addition.variants import departures, differing_keys
 from mechflow.tabular import cell, with_interval
 
-Outcome = Callable[[FigureData], pd.Series]
-Measure = Callable[[FigureData], Evidence]
+Outcome: TypeAlias = Callable[[FigureData], pd.Series]
+Measure: TypeAlias = Callable[[FigureData], Evidence]
+Summary: TypeAlias = Callable[[list[float], str], Evidence]
 
 MARGINS: Mapping[str, tuple[float, Outcome]] = {
     "logit variance explained": (
@@ -48,21 +49,19 @@ def at_published_scale(variant: str, published: Mapping[str, Any], measure: Meas
     return checked
 
 
-def replicates(
-    variant: str, outcome: Outcome, summary: Callable[[list[float]], Evidence] = Evidence.of
-) -> Measure:
+def replicates(variant: str, outcome: Outcome, summary: Summary = Evidence.of) -> Measure:
     """An outcome of all replicates of a variant, which all must have it."""
 
     def measure(data: FigureData) -> Evidence:
         values = outcome(data).loc[variant]
         if values.isna().any():
             raise NotComparableError(f"{values.isna().sum()} of {len(values)} never got there")
-        return summary(values.tolist())
+        return summary(values.tolist(), "")
 
     return measure
 
 
-def test_accuracy(variant: str) -> Measure:
+def final_test_accuracy(variant: str) -> Measure:
     """Test accuracy at the end of training."""
 
     def measure(data: FigureData) -> Evidence:
@@ -91,7 +90,9 @@ def highest_accuracy_over_chance(variant: str) -> Measure:
 
 def accuracy_without_key(variant: str) -> Measure:
     """Test accuracy after the key frequencies were projected out of the embedding."""
-    return _causal(variant, lambda data: outcomes.accuracy_after(data, "remove_key"))
+    return _causal(
+        variant, lambda data: outcomes.accuracy_after(data, "remove_key"), Evidence.of_shares
+    )
 
 
 def damage_by_random(variant: str) -> Measure:
@@ -106,7 +107,7 @@ def damage_by_random(variant: str) -> Measure:
 
 
 def accuracy_kept_by_key(variant: str) -> Measure:
-    """Test accuracy with nothing but the key frequencies in the embedding, as a share of its own."""
+    """Test accuracy with only the key frequencies in the embedding, as a share of its own."""
     return _causal(
         variant,
         lambda data: (
@@ -202,7 +203,7 @@ def expected_unordered_pairs_seen(p: int, train_fraction: float) -> float:
     return (off_diagonal * (1 - neither) + diagonal * train / total) / (off_diagonal + diagonal)
 
 
-def _causal(variant: str, outcome: Outcome) -> Measure:
+def _causal(variant: str, outcome: Outcome, summary: Summary = Evidence.of) -> Measure:
     """A number for each network that generalised and has a random control to be set against."""
 
     def measure(data: FigureData) -> Evidence:
@@ -217,7 +218,7 @@ def _causal(variant: str, outcome: Outcome) -> Measure:
             raise NotComparableError("the key frequencies do not matter, so nothing matters less")
         total = len(outcomes.key_frequency_counts(data).loc[variant])
         note = "" if len(kept) == total else f"on {len(kept)} of {total} replicates that qualify"
-        return Evidence.of(values.tolist(), note)
+        return summary(values.tolist(), note)
 
     return measure
 

@@ -39,7 +39,9 @@ def extreme_values(data: FigureData, metric: str, split: str) -> pd.Series:
 
 def extreme_steps(data: FigureData, metric: str, split: str) -> pd.Series:
     """The step at which a training curve is largest."""
-    return _of_curves(data, metric, split, lambda curve: float(curve.idxmax()))
+    return _of_curves(
+        data, metric, split, lambda curve: float(curve.index.to_numpy()[curve.argmax()])
+    )
 
 
 def initial_values(data: FigureData, metric: str, split: str) -> pd.Series:
@@ -154,7 +156,8 @@ def _sustained(data: FigureData, variant: str) -> int:
 def _of_curves(
     data: FigureData, metric: str, split: str, measure: Callable[[pd.Series], float]
 ) -> pd.Series:
-    return _series({key: measure(curve) for key, curve in _curves(data, metric, split).items()})
+    curves = _curves(data, metric, split)
+    return _series({key: float(measure(curve)) for key, curve in curves.items()})
 
 
 def _curves(data: FigureData, metric: str, split: str) -> dict[Network, pd.Series]:

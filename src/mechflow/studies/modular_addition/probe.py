@@ -59,9 +59,7 @@ def labels(dataset: pd.DataFrame) -> dict[str, Int[Tensor, "R pairs"]]:
     return {"a": a, "b": b, "sum": (a + b) % modulus(dataset)}
 
 
-def waves(
-    total: Int[Tensor, "R pairs"], p: int
-) -> dict[tuple[str, int], Float[Tensor, "R pairs"]]:
+def waves(total: Int[Tensor, "R pairs"], p: int) -> dict[tuple[str, int], Float[Tensor, "R pairs"]]:
     """cos and sin of 2 pi k (a + b) / p for every frequency k."""
     found = {}
     for k in range(1, (p - 1) // 2 + 1):
@@ -69,4 +67,3 @@ def waves(
         found["cos", k] = angle.cos()
         found["sin", k] = angle.sin()
     return found
-

@@ -39,7 +39,9 @@ def run(
     p = modulus(dataset)
     key = key_mask(spectra, replicates, p)
     draws = [
-        measures.random_frequency_sets(k, progress.random_draws, seeds.torch(r, "random frequencies"))
+        measures.random_frequency_sets(
+            k, progress.random_draws, seeds.torch(r, "random frequencies")
+        )
         for r, k in zip(replicates, key, strict=True)
     ]
     sets = torch.cat([key[None], torch.stack(draws, 1)])
@@ -119,9 +121,7 @@ def _norms(weights: StackedWeights, cfg: Transformer, p: int) -> Iterator[Row]:
     yield measures.squared_weights(weights), {"metric": "squared_weights"}
 
 
-def _frame(
-    values: Float[Tensor, " R"], replicates: range, **names: str | int
-) -> pd.DataFrame:
+def _frame(values: Float[Tensor, " R"], replicates: range, **names: str | int) -> pd.DataFrame:
     blank = {"definition": "", "split": "", "control": "none", "draw": 0}
     return pd.DataFrame({"replicate": list(replicates), "value": values.double().numpy()}).assign(
         **{**blank, **names}

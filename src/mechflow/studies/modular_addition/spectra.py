@@ -184,7 +184,9 @@ def _arrays(view: View, cfg: Spectra) -> dict[str, Tensor]:
     return {
         "W_E_fourier": fourier.transform_1d(view.W_E.double()).float(),
         "W_E_directions": directions.U.float().contiguous(),
-        "example_neurons": neurons[..., : cfg.example_neurons].mT.unflatten(-1, (p, p)).contiguous(),
+        "example_neurons": neurons[..., : cfg.example_neurons]
+        .mT.unflatten(-1, (p, p))
+        .contiguous(),
         "neuron_fraction": fourier.neuron_fraction_explained(neurons, p).float().contiguous(),
         "attention": patterns.unflatten(-1, (p, p)).contiguous(),
     }

@@ -73,7 +73,9 @@ def make_spectra(data: FigureData) -> pd.DataFrame:
         row = {
             "variant": variant,
             "n": len(counts.loc[variant]),
-            **_columns("key_frequencies", mean_interval(counts.loc[variant])),
+            **_columns(
+                "key_frequencies", clipped(mean_interval(counts.loc[variant]), 0.0, math.inf)
+            ),
         }
         for name, values in shares.items():
             row |= _columns(name, _share(_of(values, variant)))
@@ -92,7 +94,11 @@ def make_effective_ranks(data: FigureData) -> pd.DataFrame:
             "untrained": _rank(data, matrix, "untrained", "latent"),
         }
         for variant in data.variants:
-            row = {"matrix": matrix, "variant": variant, "n": len(columns["trained"].loc[variant])}
+            row: dict[str, object] = {
+                "matrix": matrix,
+                "variant": variant,
+                "n": len(columns["trained"].loc[variant]),
+            }
             for name, values in columns.items():
                 row |= _columns(name, mean_interval(_of(values, variant)))
             rows.append(row)

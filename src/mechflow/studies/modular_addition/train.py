@@ -20,7 +20,7 @@ def run(
     seeds: Seeds,
     replicates: range,
     device: str,
-    resume: ResumeStore,
+    resume: ResumeStore | None = None,
 ) -> dict[str, pd.DataFrame | dict[str, Tensor]]:
     """Weights, checkpoints and curves of one block of replicates."""
     p = modulus(dataset)

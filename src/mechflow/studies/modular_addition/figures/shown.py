@@ -11,8 +11,6 @@ from mechflow.figures.style import variant_colours
 from mechflow.studies.modular_addition.config import Figures
 
 STEP = "training step"
-GENERALISED = 0.99
-"""Test accuracy from which a model counts as having generalised."""
 
 
 def compared(data: FigureData, figures: Figures) -> tuple[str, ...]:

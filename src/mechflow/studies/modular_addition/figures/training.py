@@ -1,5 +1,8 @@
 """Training curves, and how often signs of weights flip."""
 
+import math
+
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,11 +13,14 @@ from mechflow.figures.data import FigureData
 from mechflow.figures.intervals import band
 from mechflow.figures.source import Source
 from mechflow.figures.style import INK, REFERENCE_COLOUR, SPLIT_LINES, new_figure, small_pt, styled
-from mechflow.statistics import CensoredSummary, censored_summary, first_step_reaching
+from mechflow.statistics import censored_summary
+from mechflow.studies.modular_addition import outcomes
 from mechflow.studies.modular_addition.config import Figures
 from mechflow.studies.modular_addition.figures import shown
 
 _COLUMNS = 3
+_BINS = 10
+_MATRICES = ("W_Q", "W_K", "W_V", "W_O", "W_in", "W_out")
 
 
 @styled
@@ -24,6 +30,7 @@ def draw_training_curves(
     """Loss and accuracy of every variant against the training step, for both splits."""
     curves = data.table("curves")
     curves = curves[curves["step"] > 0]
+    steps = outcomes.generalisation_steps(data)
     colours = shown.colours(data, style)
     columns = min(_COLUMNS, len(data.variants))
     blocks = -(-len(data.variants) // columns)
@@ -45,7 +52,11 @@ def draw_training_curves(
         uniform = shown.uniform_loss(data, variant)
         panels.reference_line(above, uniform)
         source.add_row(panel="loss", variant=variant, series="uniform", kind="reference", y=uniform)
-        _generalisation(below, rows, style, source)
+        text = _generalisation(below, steps.loc[variant], variant, source)
+        below.set_title(text, fontsize=small_pt(style), pad=5)
+        if index + columns >= len(data.variants):
+            below.tick_params(labelbottom=True)
+            below.set_xlabel(shown.STEP)
         if column == 0:
             above.set_ylabel("loss (nats)")
             below.set_ylabel("accuracy")
@@ -59,15 +70,13 @@ def draw_training_curves(
         grid[2 * block + 1, 0].set_ylim(-0.03, 1.05)
     panels.log_axis(grid[0, 0], "x")
     panels.limit_to(grid[0, 0], curves["step"], log=True, axis="x")
-    for axes in grid[-1]:
-        axes.set_xlabel(shown.STEP)
     panels.key(
         figure,
         [
             panels.Mark("test", line=SPLIT_LINES["test"]),
             panels.Mark("train", line=SPLIT_LINES["train"]),
             panels.Mark("all answers equally likely", REFERENCE_COLOUR, (0, (1, 1.5))),
-            panels.Mark("a seed's first step at 99 % test accuracy", INK, marker="v"),
+            panels.Mark("test accuracy of a seed stays at 99 %", INK, marker="v"),
         ],
     )
     panels.note(figure, shown.scale(data, data.variants, curves))
@@ -90,60 +99,49 @@ def _curve(axes: Axes, rows: pd.DataFrame, colour: str, source: Source) -> None:
         source.add(mean.rename(columns={"mean": "y"}), **labels, kind="mean")
 
 
-def _generalisation(axes: Axes, rows: pd.DataFrame, style: Style, source: Source) -> None:
-    """Marks the step at which each replicate generalised, and says when and how many did."""
-    accuracy = shown.of(rows, metric="accuracy", split="test")
-    variant = str(accuracy["variant"].iloc[0])
-    steps = {}
-    for replicate, curve in accuracy.groupby("replicate", sort=True):
-        step = first_step_reaching(curve["step"], curve["value"], shown.GENERALISED)
-        steps[replicate] = step
+def _generalisation(axes: Axes, steps: pd.Series, variant: str, source: Source) -> str:
+    """Marks the step at which each replicate generalised; says when and how many did."""
+    for replicate, step in steps.items():
         source.add_row(
-            panel="accuracy", variant=variant, series="reaches 99 %", kind="replicate",
+            panel="accuracy", variant=variant, series="stays at 99 %", kind="replicate",
             replicate=int(str(replicate)), x=step, y=1.0,
         )  # fmt: skip
-    reached = [step for step in steps.values() if step == step]
-    axes.plot(reached, [1.03] * len(reached), ls="none", marker="v", ms=3, color=INK, clip_on=False)
-    text = _reached(censored_summary(list(steps.values())))
-    axes.annotate(
-        text, (0.02, 0.86), xycoords="axes fraction", fontsize=small_pt(style), va="top",
-        bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 0.8}, zorder=6, linespacing=1.15,
-    )  # fmt: skip
-
-
-def _reached(summary: CensoredSummary) -> str:
-    if not summary.reached:
-        return f"99 %: 0 of {summary.n} seeds"
-    middle = f"\nmedian step {summary.median:.0f}" if summary.reached > summary.n / 2 else ""
-    return f"99 %: {summary.reached} of {summary.n} seeds{middle}"
+    reached = steps.dropna()
+    if len(reached):
+        high = [1.04] * len(reached)
+        axes.plot(reached, high, ls="none", marker="v", ms=3, mew=0, color=INK, clip_on=False)
+    summary = censored_summary(steps)
+    count = f"{summary.reached} of {summary.n} seeds generalise"
+    middle = f", median step {summary.median:.0f}" if math.isfinite(summary.median) else ""
+    return count + middle
 
 
 @styled
-def draw_bit_flips(
-    data: FigureData, figures: Figures, style: Style
-) -> tuple[Figure, pd.DataFrame]:
+def draw_bit_flips(data: FigureData, figures: Figures, style: Style) -> tuple[Figure, pd.DataFrame]:
     """The share of weights whose sign changes in an update, matrix by matrix."""
     prefix = "flip_rate."
     variants = shown.compared(data, figures)
     curves = data.table("curves")
     flips = curves[curves["metric"].str.startswith(prefix) & (curves["step"] > 0)]
-    flips = flips[flips["variant"].isin(variants)]
+    flips = _binned(flips[flips["variant"].isin(variants)])
     colours = shown.colours(data, style)
-    matrices = list(dict.fromkeys(flips["metric"]))
-    columns = min(_COLUMNS, max(1, len(matrices)))
-    rows = max(1, -(-len(matrices) // columns))
+    matrices = sorted(flips["metric"].unique(), key=_order)
+    columns = min(_COLUMNS, len(matrices))
+    rows = -(-len(matrices) // columns)
     figure = new_figure(style, 2, 14 + 36 * rows)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     source = Source()
+    floor = _smallest_positive(flips["value"])
     for axes, metric in zip(grid.flat, matrices, strict=False):
         for variant in variants:
             part = shown.of(flips, variant=variant, metric=metric)
-            if part.empty:
-                continue
             mean = band(part, "step")
-            floor = _smallest_positive(flips["value"])
+            # A logarithmic axis has no zero: lines end there, instead of falling out of the panel.
+            part = part.assign(value=part["value"].where(part["value"] > 0))
+            mean = mean.assign(
+                mean=mean["mean"].where(mean["mean"] > 0), low=mean["low"].clip(lower=floor / 10)
+            )
             panels.replicate_lines(axes, part, "step", colours[variant])
-            mean["low"] = mean["low"].clip(lower=floor / 10)
             panels.mean_line(axes, mean, colours[variant])
             labels = {"panel": metric.removeprefix(prefix), "variant": variant, "series": "flips"}
             single = part[["replicate", "step", "value"]]
@@ -153,9 +151,6 @@ def draw_bit_flips(
         axes.set_title(_matrix_name(metric))
     for axes in grid.flat[len(matrices) :]:
         axes.set_axis_off()
-    if not matrices:
-        panels.empty(grid[0, 0], "no flip rates were recorded", style)
-        return figure, pd.DataFrame({"panel": pd.Series(dtype=str)})
     panels.log_axis(grid[0, 0])
     panels.log_axis(grid[0, 0], "x")
     panels.limit_to(grid[0, 0], flips["value"], log=True)
@@ -167,6 +162,29 @@ def draw_bit_flips(
     panels.key(figure, [panels.Mark(panels.readable(v), colours[v]) for v in variants])
     panels.note(figure, shown.scale(data, variants, flips))
     return figure, source.table()
+
+
+def _binned(flips: pd.DataFrame) -> pd.DataFrame:
+    """Mean rates over stretches of training of equal length in log step.
+
+    The rates of single steps are mostly zero in small matrices, and cannot be drawn as they are.
+    """
+    if flips.empty:
+        return flips
+    low, high = flips["step"].min(), flips["step"].max()
+    edges = np.geomspace(low, high * 1.0001, _BINS + 1)
+    stretch = np.searchsorted(edges, flips["step"].to_numpy(), side="right") - 1
+    keys = ["variant", "replicate", "metric"]
+    table = flips.assign(stretch=stretch).groupby([*keys, "stretch"], as_index=False)
+    binned = table.agg(value=("value", "mean"))
+    middle = np.sqrt(edges[:-1] * edges[1:])
+    return binned.assign(step=middle[binned["stretch"]])
+
+
+def _order(metric: str) -> tuple[str, int]:
+    """Sorts matrices as data flows through a block."""
+    *block, matrix = metric.split(".")
+    return block[2], _MATRICES.index(matrix) if matrix in _MATRICES else len(_MATRICES)
 
 
 def _smallest_positive(values: pd.Series) -> float:
