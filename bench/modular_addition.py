@@ -39,7 +39,9 @@ ARCHITECTURES = {
     ),
 }
 TRAINING = Training(steps=10**9, warmup_steps=0)
-COMPARED_EPOCHS = 200
+TokensAndLabels = tuple[torch.Tensor, torch.Tensor]
+EPOCHS_COMPARED = 200
+EPOCHS_COMPARED_FLOAT64 = 20
 
 
 def main() -> None:
@@ -52,6 +54,7 @@ def main() -> None:
     for name, cfg in ARCHITECTURES.items():
         print(name)
         if options.device == "cpu":
+            compare_losses(cfg)
             compare_with_notebook(cfg, options.epochs, rate)
         compare_replicates(cfg, options, rate)
         print()
@@ -59,11 +62,6 @@ def main() -> None:
 
 def compare_with_notebook(cfg: Transformer, epochs: int, rate: float) -> None:
     """One model: the notebook's loop, ours, and ours with its test loss at every epoch."""
-    losses = notebook_losses(cfg)
-    ours = our_losses(cfg)
-    for span in (10, COMPARED_EPOCHS):
-        gap = max(abs(a - b) for a, b in zip(losses[:span], ours[:span], strict=True))
-        print(f"  largest difference of train losses, first {span:3d} epochs: {gap:.1e}")
     notebook = notebook_epochs(*_notebook(cfg))
     scheduled = new_trainer(cfg, 1, TRAINING)
     every = new_trainer(cfg, 1, TRAINING.model_copy(update={"eval_every": 1}))
@@ -80,6 +78,29 @@ def compare_with_notebook(cfg: Transformer, epochs: int, rate: float) -> None:
     for name, seconds in rounds.items():
         share = f", {flops / seconds / rate:.0%} of the matmul rate" if name != min(rounds) else ""
         print(f"  {name:<34}{seconds * 1e3:8.1f} ms/epoch {base / seconds:6.2f} x{share}")
+
+
+def compare_losses(cfg: Transformer) -> None:
+    """How far the train losses of both loops are apart, from the same weights.
+
+    In float32 trajectories part at the rate at which rounding errors grow in training: the
+    notebook's loop parts from itself when its examples are put in another order. In float64 the
+    loops must agree.
+    """
+    print("  largest difference of train losses after so many epochs")
+    theirs, ours = notebook_losses(cfg, EPOCHS_COMPARED), our_losses(cfg, EPOCHS_COMPARED)
+    reordered = notebook_losses(cfg, EPOCHS_COMPARED, reordered=True)
+    for span in (10, 50, EPOCHS_COMPARED):
+        gap, noise = (largest_gap(theirs[:span], other) for other in (ours, reordered))
+        print(f"    {span:4d} float32: mechflow {gap:.0e}, examples reordered {noise:.0e}")
+    span = EPOCHS_COMPARED_FLOAT64
+    exact = notebook_losses(cfg, span, torch.float64), our_losses(cfg, span, torch.float64)
+    print(f"    {span:4d} float64: mechflow {largest_gap(*exact):.0e}")
+
+
+def largest_gap(first: list[float], second: list[float]) -> float:
+    """Largest difference of two curves over the length of the first."""
+    return max(abs(a - b) for a, b in zip(first, second, strict=False))
 
 
 def compare_replicates(cfg: Transformer, options: argparse.Namespace, rate: float) -> None:
@@ -126,50 +147,63 @@ def epoch_flops(cfg: Transformer) -> int:
     return counter.get_total_flops()
 
 
-def new_trainer(cfg: Transformer, n: int, training: Training, device: str = "cpu") -> Trainer:
+def new_trainer(
+    cfg: Transformer,
+    n: int,
+    training: Training,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Trainer:
     """A trainer of n replicates on the demo's split."""
     model = StackedTransformer(cfg, d_vocab=P + 1, d_vocab_out=P, n_ctx=3)
     train, test = (Examples(*(t.expand(n, *t.shape) for t in part)) for part in split())
-    return Trainer(model, training, initial(cfg, n), train, test, device=device)
+    return Trainer(model, training, initial(cfg, n, dtype), train, test, device=device)
 
 
-def initial(cfg: Transformer, n: int) -> dict[str, torch.Tensor]:
+def initial(
+    cfg: Transformer, n: int, dtype: torch.dtype = torch.float32
+) -> dict[str, torch.Tensor]:
     """Initial weights of n replicates."""
     model = StackedTransformer(cfg, d_vocab=P + 1, d_vocab_out=P, n_ctx=3)
-    return model.initial(torch.Generator().manual_seed(r) for r in range(n))
+    weights = model.initial(torch.Generator().manual_seed(r) for r in range(n))
+    return {name: w.to(dtype) for name, w in weights.items()}
 
 
-def split() -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
-    """Tokens and labels of the train and of the test pairs."""
+def split() -> tuple[TokensAndLabels, TokensAndLabels]:
+    """The train and the test pairs."""
     mask = train_mask(P, 0.3, "ordered", torch.Generator().manual_seed(SPLIT_SEED))
     tokens, answers = all_tokens(P), labels(*pairs(P), P, "add")
     return (tokens[mask], answers[mask]), (tokens[~mask], answers[~mask])
 
 
-def notebook_losses(cfg: Transformer) -> list[float]:
+def notebook_losses(
+    cfg: Transformer,
+    epochs: int,
+    dtype: torch.dtype = torch.float32,
+    *,
+    reordered: bool = False,
+) -> list[float]:
     """Train losses of the notebook's loop in its first epochs."""
-    epochs = notebook_epochs(*_notebook(cfg))
-    return [next(epochs)[0] for _ in range(COMPARED_EPOCHS)]
+    model, training, train, test = _notebook(cfg, dtype)
+    if reordered:
+        train = (train[0].flip(0), train[1].flip(0))
+    losses = notebook_epochs(model, training, train, test)
+    return [next(losses)[0] for _ in range(epochs)]
 
 
-def our_losses(cfg: Transformer) -> list[float]:
+def our_losses(cfg: Transformer, epochs: int, dtype: torch.dtype = torch.float32) -> list[float]:
     """Our train losses in the first epochs, from the same initial weights."""
-    training = Training(
-        steps=COMPARED_EPOCHS - 1, warmup_steps=0, eval_every=1, resume_every=1, checkpoints=2
-    )
-    return [row[0, 0].item() for row in new_trainer(cfg, 1, training).run().history]
+    trainer = new_trainer(cfg, 1, TRAINING.model_copy(update={"eval_every": 1}), dtype=dtype)
+    for _ in range(epochs):
+        trainer.advance()
+    return [row[0, 0].item() for row in trainer.record.history]
 
 
 def _notebook(
-    cfg: Transformer,
-) -> tuple[
-    NotebookTransformer,
-    Training,
-    tuple[torch.Tensor, torch.Tensor],
-    tuple[torch.Tensor, torch.Tensor],
-]:
-    model = NotebookTransformer(cfg, P + 1, P, 3)
-    model.load({name: w[0] for name, w in initial(cfg, 1).items()})
+    cfg: Transformer, dtype: torch.dtype = torch.float32
+) -> tuple[NotebookTransformer, Training, TokensAndLabels, TokensAndLabels]:
+    model = NotebookTransformer(cfg, P + 1, P, 3).to(dtype)
+    model.load({name: w[0] for name, w in initial(cfg, 1, dtype).items()})
     return model, TRAINING, *split()
 
 

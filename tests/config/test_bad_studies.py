@@ -92,7 +92,7 @@ CASES: dict[str, Case] = {
         f"{STUDY}.defaults.spectra",
         "principal_directions: 60 # !",
         "principal_directions = 60",
-        ("at most 53", "d_model and p"),
+        ("d_model and p",),
     ),
     "more_neurons_than_there_are": (
         f"{STUDY}.defaults.spectra",

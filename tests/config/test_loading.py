@@ -122,7 +122,8 @@ def test_twins_count_only_among_variants_that_run(default: Path, tmp_path: Path)
     mine.write_text("studies: {modular_addition: {variants: {spare: {}}}}")
     assert "spare" in block_of(default, mine).variants
     mine.write_text(
-        "studies: {modular_addition: {run: [full, spare], variants: {spare: {dataset: {p: 53}}}}}"
+        "studies: {modular_addition: "
+        "{run: [full, spare], variants: {spare: {dataset: {task: add}}}}}"
     )
     with pytest.raises(ConfigError, match="differs in nothing from 'full'"):
         load_config([default, mine])

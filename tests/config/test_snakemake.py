@@ -8,6 +8,8 @@ from textwrap import dedent
 
 import pytest
 
+from mechflow.config.loading import load_config
+
 pytestmark = pytest.mark.workflow
 
 SNAKEFILE = """
@@ -53,24 +55,28 @@ def snakemake(workdir: Path, *arguments: str) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("arguments", "loaded"),
     [
-        ((), "0 5 53"),
-        (("--configfile", "config/config.yaml", "config/smoke.yaml"), "0 2 23"),
-        (("--configfile", "config/smoke.yaml"), "0 2 23"),
+        ((), "default"),
+        (("--configfile", "config/config.yaml", "config/smoke.yaml"), "smoke"),
+        (("--configfile", "config/smoke.yaml"), "smoke"),
         (
             (
                 *("--configfile", "config/smoke.yaml", "--config", "seed=3"),
                 "studies={modular_addition: {defaults: {dataset: {p: 29}}}}",
             ),
-            "3 2 29",
+            "smoke at p = 29 from seed 3",
         ),
     ],
 )
 def test_what_users_type_is_what_is_loaded(
     workdir: Path, arguments: tuple[str, ...], loaded: str
 ) -> None:
+    files = ["config.yaml"] if loaded == "default" else ["config.yaml", "smoke.yaml"]
+    config = load_config([workdir / "config" / name for name in files])
+    block = config.studies["modular_addition"]
+    seed, p = (3, 29) if loaded.endswith("seed 3") else (config.seed, block.defaults.dataset.p)
     code, output = snakemake(workdir, *arguments)
     assert code == 0, output
-    assert f"LOADED {loaded}\n" in output
+    assert f"LOADED {seed} {block.replicates} {p}\n" in output
 
 
 @pytest.mark.parametrize(

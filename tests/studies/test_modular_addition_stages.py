@@ -111,8 +111,9 @@ def test_neuron_logit_map_is_read_with_the_weights_that_the_forward_pass_uses(
 
 def test_key_frequencies_survive_the_way_through_the_table(tiny: TinyStudy) -> None:
     mask = key_mask(tiny.spectra, REPLICATES, P)
-    W_E = tiny.weights["embed.W_E"][:, :P].double()
-    power = fourier.frequency_power(fourier.transform_1d(W_E))
+    W_out = quantise(tiny.weights["blocks.0.mlp.W_out"], "binary", scale=False, stacked=True)
+    W_L = (W_out * tiny.weights["ln_final.w"][:, None]) @ tiny.weights["unembed.W_U"]
+    power = fourier.frequency_power(fourier.transform_1d(W_L.mT.double()))
     assert torch.equal(mask, fourier.key_frequencies(power, "norm_ratio", ratio=0.25))
     clusters = neuron_frequency(tiny.spectra, REPLICATES)
     fraction = tiny.spectra_arrays["neuron_fraction"]

@@ -16,15 +16,9 @@ from tests.workflow.workspace import ROOT, Workspace
 OVERLAY = """
 studies:
   modular_addition:
-    run: [full, binary]
-    replicates: 2
-    block_size: 2
-    figures:
-      compare: [full, binary]
     defaults:
       training:
-        steps: 2000
-        resume_every: 40
+        resume_every: 20
 """
 FILES = ("--configfile", "config/config.yaml", "config/smoke.yaml", "config/test.yaml")
 BLOCK = "results/modular_addition/binary/r000-001"

@@ -45,7 +45,8 @@ def per_replicate(frame: pd.DataFrame, by: Sequence[str], *, log: bool = False) 
     Averaging within replicates first keeps replicates the unit of every interval.
     """
     values = frame.assign(value=_log10(frame["value"])) if log else frame
-    table = values.groupby([*by, "replicate"], sort=True, as_index=False)["value"].mean()
+    groups = values.groupby([*by, "replicate"], sort=True)
+    table = groups["value"].mean().reset_index()
     return table.assign(value=10.0 ** table["value"]) if log else table
 
 

@@ -15,7 +15,14 @@ from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullLocator
 from numpy.typing import ArrayLike
 
 from mechflow.config.study import Style
-from mechflow.figures.style import CONTROL_COLOUR, INK, REFERENCE_COLOUR, SIGNED, small_pt
+from mechflow.figures.style import (
+    CONTROL_COLOUR,
+    INK,
+    MAGNITUDES,
+    REFERENCE_COLOUR,
+    SIGNED,
+    small_pt,
+)
 from mechflow.statistics import Interval
 
 
@@ -34,8 +41,8 @@ class Mark:
         face = self.colour if self.filled else "white"
         line = "none" if self.marker else self.line
         return Line2D(
-            [], [], color=self.colour, linestyle=line, marker=self.marker, markerfacecolor=face,
-            markeredgewidth=0.6, label=self.label,
+            [], [], color=self.colour, ls=line, marker=self.marker, mfc=face, mew=0.6,
+            label=self.label,
         )  # fmt: skip
 
 
@@ -99,8 +106,8 @@ def log_axis(axes: Axes, axis: Literal["x", "y"] = "y") -> None:
 
 def dots(
     axes: Axes,
-    x: float,
-    values: Sequence[float],
+    x: float | int,
+    values: ArrayLike,
     summary: Interval,
     colour: str,
     *,
@@ -110,9 +117,10 @@ def dots(
     clip: bool = False,
 ) -> None:
     """A dot for each replicate, and the mean with its interval beside them as a bar."""
-    offset = np.linspace(-spread / 2, spread / 2, len(values)) if len(values) > 1 else [0.0]
+    n = np.size(values)
+    offset = np.linspace(-spread / 2, spread / 2, n) if n > 1 else np.zeros(n)
     axes.plot(
-        x + np.asarray(offset), values, ls="none", marker=marker, ms=2.4, mec=colour, mew=0.5,
+        x + offset, values, ls="none", marker=marker, ms=2.4, mec=colour, mew=0.5,
         mfc=colour if filled else "white", alpha=0.85, zorder=3, clip_on=clip,
     )  # fmt: skip
     if not np.isfinite(summary.low):
@@ -144,7 +152,8 @@ def heat_map(
         vmax=limits[1],
         rasterized=True,
     )
-    axes.spines[:].set_visible(False)
+    axes.spines[:].set_visible(colours == MAGNITUDES)  # its background is that of the page
+    axes.spines[:].set_linewidth(0.3)
     axes.set_xlim(-0.5, columns - 0.5)
     axes.set_ylim(-0.5, rows - 0.5)
     if square:
@@ -164,7 +173,7 @@ def colour_bar(
     return bar.ax
 
 
-def reference_line(axes: Axes, y: float) -> None:
+def reference_line(axes: Axes, y: float | int) -> None:
     """A dotted level line, such as chance."""
     axes.axhline(y, color=REFERENCE_COLOUR, ls=(0, (1, 1.5)), lw=0.8, zorder=0)
 
@@ -232,7 +241,7 @@ def readable(name: str) -> str:
     return name.replace("_", " ")
 
 
-def ticks_at(axes: Axes, positions: Sequence[float], labels: Sequence[str]) -> None:
+def ticks_at(axes: Axes, positions: Sequence[float | int], labels: Sequence[str]) -> None:
     """Labelled categories along the x axis, without tick marks."""
     axes.set_xticks(list(positions), list(labels))
     axes.tick_params(axis="x", length=0)

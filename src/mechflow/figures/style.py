@@ -134,7 +134,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return inside
 
 
-def new_figure(style: Style, columns: Literal[1, 2], height_mm: float) -> Figure:
+def new_figure(style: Style, columns: Literal[1, 2], height_mm: float | int) -> Figure:
     """An empty figure over one or two columns of the journal."""
     size = (width_mm(style, columns) / _MM_PER_INCH, height_mm / _MM_PER_INCH)
     return Figure(figsize=size, layout="constrained")

@@ -100,7 +100,7 @@ def key_frequency_mask(view: View, cfg: KeyFrequencies) -> Bool[Tensor, "R n_fre
         clusters = fourier.neuron_clusters(fraction, cfg.neuron_fraction)
         evidence = fourier.cluster_sizes(clusters, view.p)
     else:
-        evidence = fourier.frequency_power(fourier.transform_1d(view.W_E.double()))
+        evidence = fourier.frequency_power(fourier.transform_1d(view.matrices[cfg.matrix].double()))
     return fourier.key_frequencies(
         evidence,
         cfg.rule,
@@ -161,10 +161,13 @@ def _neurons(rows: Observations, view: View, threshold: float) -> None:
 
 
 def _key_frequencies(rows: Observations, view: View, key: Bool[Tensor, "R n_freq"]) -> None:
-    """Power of each frequency in W_E and in the logits, and which of them are key."""
-    labels = {"model": view.name, "weights": "latent", "matrix": "W_E"}
-    power = fourier.frequency_power(fourier.transform_1d(view.W_E.double()), share=True)
-    rows.add_series(power, **labels, quantity="frequency_power", first=1)
+    """Power of each frequency in W_E, W_L and the logits, and which of them are key."""
+    for name in ("W_E", "W_L"):
+        labels = {"model": view.name, "weights": "", "matrix": name}
+        spectrum = fourier.transform_1d(view.matrices[name].double())
+        power = fourier.frequency_power(spectrum, share=True)
+        rows.add_series(power, **labels, quantity="frequency_power", first=1)
+    labels = {"model": view.name, "weights": "", "matrix": ""}
     rows.add_present(key, **labels, quantity="key_frequency", first=1)
     logits = view.at("hook_logits").double()
     centred = logits - logits.mean(-2, keepdim=True)

@@ -139,7 +139,7 @@ def _mirrored_bars(
             **labels, series="untrained", kind="mean",
         )  # fmt: skip
     axes.axhline(0, color=INK, lw=0.4)
-    top = 1.35 * max(float(frame["y"].max()), float(untrained[1:].max()), 1e-12)
+    top = 1.5 * max(float(frame["y"].max()), float(untrained[1:].max()), 1e-12)
     axes.set_ylim(-top, top)
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))

@@ -177,8 +177,8 @@ def _dots(
         panels.log_axis(axes)
         panels.limit_to(axes, values["value"], log=True)
     else:
-        axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-        axes.margins(y=0.12)
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        axes.margins(y=0.2)
 
 
 def _tests(values: pd.DataFrame, variants: tuple[str, ...], reference: str) -> pd.DataFrame:
