@@ -9,7 +9,7 @@ used, and with the test loss at every epoch, which is what the notebook does.
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -116,7 +116,7 @@ def compare_replicates(cfg: Transformer, options: argparse.Namespace, rate: floa
         )
 
 
-def alternate(steps: dict[str, Callable[[], object]], epochs: int) -> dict[str, float]:
+def alternate(steps: Mapping[str, Callable[[], object]], epochs: int) -> dict[str, float]:
     """Median seconds of each step, measured in turns so that all see the same machine."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for round_number in range(epochs + 2):

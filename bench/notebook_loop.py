@@ -55,7 +55,8 @@ class NotebookTransformer(nn.Module):
         batch, length, width = x.shape
         heads = self.cfg.n_heads
         q, k, v = (
-            m(x).view(batch, length, heads, -1).transpose(1, 2) for m in (self.q, self.k, self.v)
+            linear(x).view(batch, length, heads, -1).transpose(1, 2)
+            for linear in (self.q, self.k, self.v)
         )
         size = width if self.cfg.attention_scale == "sqrt_d_model" else width // heads
         scores = q @ k.transpose(-1, -2) / math.sqrt(size)
@@ -68,7 +69,7 @@ class NotebookTransformer(nn.Module):
     def load(self, weights: dict[str, Tensor]) -> None:
         """Take over the weights of one model of the package (names of its state dict)."""
         flat = {n.removeprefix("blocks.0."): w for n, w in weights.items()}
-        pairs = [
+        pairs: list[tuple[nn.Embedding | nn.Linear, Tensor]] = [
             (self.emb, flat["embed.W_E"]),
             *((m, flat[f"attn.W_{n}"].transpose(0, 1).flatten(1).T) for m, n in self._heads()),
             (self.o, flat["attn.W_O"].flatten(0, 1).T),

@@ -34,7 +34,7 @@ def trainer(
     return Trainer(model, training, initial, TRAIN, TEST, resume=resume)
 
 
-class Interrupted(Exception):
+class InterruptedRunError(Exception):
     pass
 
 
@@ -54,7 +54,7 @@ class MemoryStore:
             self.left -= 1
             if not self.left:
                 self.left = None
-                raise Interrupted
+                raise InterruptedRunError
 
 
 @pytest.mark.parametrize("replicate", range(R))
@@ -91,7 +91,7 @@ def test_interrupted_and_resumed_is_uninterrupted_bit_for_bit(precision: str, ki
     whole = trainer(cfg)
     expected = whole.run()
     store = MemoryStore(saves_before_kill=kills)
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         trainer(cfg, resume=store).run()
     resumed = trainer(cfg, resume=store)
     record = resumed.run()

@@ -132,6 +132,6 @@ def test_a_damaged_artefact_is_refused_by_name_and_nothing_is_overwritten(
         assert undisturbed.path(name).read_bytes() == bytes(data)
     finally:
         undisturbed.restore()
-    assert results(undisturbed)[name.removeprefix("results/")] == before[
-        name.removeprefix("results/")
-    ]
+    assert (
+        results(undisturbed)[name.removeprefix("results/")] == before[name.removeprefix("results/")]
+    )

@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike
 
 from mechflow.config.study import Style
 from mechflow.figures.style import (
-    CONTROL_COLOUR,
     INK,
     MAGNITUDES,
+    NOTE_COLOUR,
     REFERENCE_COLOUR,
     SIGNED,
     small_pt,
@@ -57,7 +57,7 @@ def key(figure: Figure, marks: Sequence[Mark], columns: int | None = None) -> No
 
 def note(figure: Figure, text: str) -> None:
     """A small line below the figure, such as the number of replicates."""
-    figure.supxlabel(text, x=0.995, ha="right", color=CONTROL_COLOUR)
+    figure.supxlabel(text, x=0.995, ha="right", color=NOTE_COLOUR)
 
 
 def replicate_lines(axes: Axes, frame: pd.DataFrame, x: str, colour: str, line: Any = "-") -> None:
@@ -211,7 +211,7 @@ def empty(axes: Axes, text: str, style: Style) -> None:
     axes.set_axis_off()
     axes.text(
         0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center",
-        fontsize=small_pt(style), color=CONTROL_COLOUR,
+        fontsize=small_pt(style), color=NOTE_COLOUR,
     )  # fmt: skip
 
 

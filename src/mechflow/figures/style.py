@@ -31,10 +31,12 @@ FURTHER_COLOURS = ("#332288", "#cc79a7", "#7a3b00", "#ddcc77", "#882255", "#9999
 SPLIT_LINES: Mapping[str, Any] = {"test": "-", "train": (0, (3.5, 1.2))}
 """Line styles of the two splits, the same in every figure."""
 
-CONTROL_COLOUR = "#8a8a8a"
+CONTROL_COLOUR = "#a3a3a3"
 """Colour of everything that is a control rather than a result."""
-REFERENCE_COLOUR = "#b0b0b0"
+REFERENCE_COLOUR = "#bdbdbd"
 """Colour of reference lines such as chance."""
+NOTE_COLOUR = "#6e6e6e"
+"""Colour of notes."""
 INK = "#262626"
 """Colour of text, axes and lines that belong to no variant."""
 

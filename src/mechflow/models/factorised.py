@@ -6,6 +6,8 @@ modular addition, and the examples only gather rows; the MLP and the unembedding
 position alone. Every matrix has a leading replicate axis: R models are one batched computation.
 """
 
+from functools import reduce
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -107,10 +109,11 @@ def _attention_out(
     scores = torch.einsum("rhe,rthe->rth", query, keys) / attention_divisor(cfg)
     pattern = torch.stack([_rows(scores, g) for g in gather.unbind(-1)]).softmax(0)
     flat = values.flatten(2)
-    z = sum(
+    attended = (
         pattern[i].repeat_interleave(values.shape[-1], -1) * _rows(flat, g)
         for i, g in enumerate(gather.unbind(-1))
     )
+    z = reduce(torch.add, attended)
     out = z @ weights[prefix + "W_O"].flatten(1, 2)
     return out + weights[prefix + "b_O"][:, None] if biased else out
 

@@ -190,7 +190,7 @@ class HookedToyTransformer(HookedRootModule):
         self.ln_final = Normalization(cfg, "final")
         self.unembed = Unembed(cfg, d_vocab_out)
         self.hook_logits = HookPoint()
-        self.setup()
+        self.setup()  # type: ignore[no-untyped-call]
 
     def forward(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_vocab_out"]:
         resid = self.hook_embed(self.embed(tokens))

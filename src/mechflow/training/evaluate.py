@@ -49,9 +49,8 @@ def loss_and_accuracy(
 @torch.no_grad()
 def squared_weights(weights: StackedWeights) -> Float[Tensor, " R"]:
     """Sum of all squared weights of each replicate, in float64 on the CPU."""
-    return sum(  # type: ignore[return-value]
-        (w.double().square().flatten(1).sum(1) for w in weights.values()), torch.zeros(1)
-    ).cpu()
+    squares = [w.double().square().flatten(1).sum(1) for w in weights.values()]
+    return torch.stack(squares).sum(0).cpu()
 
 
 def quantisable(weights: StackedWeights) -> tuple[str, ...]:

@@ -91,8 +91,9 @@ class KeyFrequencies(Section):
     """The rule by which a frequency counts as key."""
 
     rule: Literal["norm_ratio", "power_share", "neuron_clusters"] = "norm_ratio"
-    """norm_ratio: norm of the matrix's component above a ratio of the largest. power_share: smallest
-    set that holds a share of its power. neuron_clusters: enough neurons belong to the frequency."""
+    """norm_ratio: norm of the matrix's component above a ratio of the largest. power_share: the
+    smallest set that holds a share of its power. neuron_clusters: enough neurons belong to the
+    frequency."""
     matrix: Literal["W_E", "W_L"] = "W_L"
     """For norm_ratio and power_share: the embedding, or the neuron-logit map W_L = W_U W_out as the
     forward pass uses it, whose spectrum is the cleaner one when weights are quantised."""

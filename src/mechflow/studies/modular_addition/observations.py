@@ -1,11 +1,21 @@
 """Collects measured numbers of stacked replicates as tidy rows."""
 
+from typing import NamedTuple
+
 import pandas as pd
 import torch
 from jaxtyping import Bool, Num
 from torch import Tensor
 
 COLUMNS = ["replicate", "model", "weights", "matrix", "quantity", "index", "value"]
+
+
+class Subject(NamedTuple):
+    """What a number was measured on: columns of the table."""
+
+    model: str
+    weights: str
+    matrix: str
 
 
 class Observations:
@@ -19,23 +29,30 @@ class Observations:
         self._replicates = replicates
         self._frames: list[pd.DataFrame] = []
 
-    def add(self, values: Num[Tensor, " R"], **labels: str) -> None:
+    def add(self, subject: Subject, quantity: str, values: Num[Tensor, " R"]) -> None:
         """One number for each replicate, at index 0."""
-        self.add_series(values[:, None], **labels)
+        self.add_series(subject, quantity, values[:, None])
 
-    def add_series(self, values: Num[Tensor, "R n"], *, first: int = 0, **labels: str) -> None:
+    def add_series(
+        self, subject: Subject, quantity: str, values: Num[Tensor, "R n"], first: int = 0
+    ) -> None:
         """A series for each replicate, indexed from ``first``."""
-        self._add(values, torch.ones_like(values, dtype=torch.bool), first, labels)
+        present = torch.ones_like(values, dtype=torch.bool)
+        self._add(subject, quantity, values, present, first)
 
-    def add_present(self, mask: Bool[Tensor, "R n"], *, first: int = 0, **labels: str) -> None:
+    def add_present(
+        self, subject: Subject, quantity: str, mask: Bool[Tensor, "R n"], first: int = 0
+    ) -> None:
         """A row of value 1 for each true element, indexed from ``first``."""
-        self._add(mask, mask, first, labels)
+        self._add(subject, quantity, mask, mask, first)
 
     def table(self) -> pd.DataFrame:
         """All rows, in the order in which they were added."""
         return pd.concat(self._frames, ignore_index=True)[COLUMNS]
 
-    def _add(self, values: Tensor, kept: Tensor, first: int, labels: dict[str, str]) -> None:
+    def _add(
+        self, subject: Subject, quantity: str, values: Tensor, kept: Tensor, first: int
+    ) -> None:
         stack, index = kept.nonzero(as_tuple=True)
         frame = pd.DataFrame(
             {
@@ -44,4 +61,7 @@ class Observations:
                 "value": values[kept].double().numpy(),
             }
         )
-        self._frames.append(frame.assign(**labels))
+        model, weights, matrix = subject
+        self._frames.append(
+            frame.assign(model=model, weights=weights, matrix=matrix, quantity=quantity)
+        )

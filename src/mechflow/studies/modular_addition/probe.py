@@ -60,7 +60,7 @@ def labels(dataset: pd.DataFrame) -> dict[str, Int[Tensor, "R pairs"]]:
 
 
 def waves(total: Int[Tensor, "R pairs"], p: int) -> dict[tuple[str, int], Float[Tensor, "R pairs"]]:
-    """cos and sin of 2 pi k (a + b) / p for every frequency k."""
+    """Cosine and sine of 2 pi k (a + b) / p for every frequency k."""
     found = {}
     for k in range(1, (p - 1) // 2 + 1):
         angle = 2 * math.pi * k * total.double() / p

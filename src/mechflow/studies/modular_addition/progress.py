@@ -4,6 +4,7 @@ Key frequencies are those of the final weights, used for all checkpoints.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 import torch
@@ -121,7 +122,7 @@ def _norms(weights: StackedWeights, cfg: Transformer, p: int) -> Iterator[Row]:
     yield measures.squared_weights(weights), {"metric": "squared_weights"}
 
 
-def _frame(values: Float[Tensor, " R"], replicates: range, **names: str | int) -> pd.DataFrame:
+def _frame(values: Float[Tensor, " R"], replicates: range, **names: Any) -> pd.DataFrame:
     blank = {"definition": "", "split": "", "control": "none", "draw": 0}
     return pd.DataFrame({"replicate": list(replicates), "value": values.double().numpy()}).assign(
         **{**blank, **names}

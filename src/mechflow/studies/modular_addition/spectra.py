@@ -10,13 +10,13 @@ from torch import Tensor
 from mechflow import fourier, svd
 from mechflow.config.sections import Transformer
 from mechflow.models.factorised import StackedWeights
-from mechflow.models.quantise import quantise
+from mechflow.models.quantise import Precision, quantise
 from mechflow.progress import gini_of_components
 from mechflow.seeds import Seeds
 from mechflow.studies.modular_addition.activations import untrained
 from mechflow.studies.modular_addition.config import KeyFrequencies, Spectra
 from mechflow.studies.modular_addition.inputs import modulus
-from mechflow.studies.modular_addition.observations import Observations
+from mechflow.studies.modular_addition.observations import Observations, Subject
 
 QUANTISED_MATRICES = ("attn.W_Q", "attn.W_K", "attn.W_V", "attn.W_O", "mlp.W_in", "mlp.W_out")
 
@@ -80,12 +80,12 @@ class View:
         patterns = {f"pattern.h{h}": heads[..., h] for h in range(self.cfg.n_heads)}
         return {"W_E": self.W_E, "W_L": self.neuron_logit_map(self.cfg.precision), **patterns}
 
-    def block_weight(self, name: str, precision: str) -> Float[Tensor, "R ..."]:
+    def block_weight(self, name: str, precision: Precision) -> Float[Tensor, "R ..."]:
         """A matrix of the last block, latent (precision full) or as the forward pass uses it."""
         latent = self.weights[f"blocks.{self.cfg.n_layers - 1}.{name}"]
         return quantise(latent, precision, scale=self.cfg.weight_scale, stacked=True)
 
-    def neuron_logit_map(self, precision: str) -> Float[Tensor, "R p d_mlp"]:
+    def neuron_logit_map(self, precision: Precision) -> Float[Tensor, "R p d_mlp"]:
         """W_L, transposed to residues by neurons: W_out, the final gain if any, and W_U."""
         W_out = self.block_weight("mlp.W_out", precision)
         if "ln_final.w" in self.weights:
@@ -114,20 +114,20 @@ def _weights(rows: Observations, view: View) -> None:
     """Fourier norms, Gini and singular values of W_E, W_L and the attention patterns."""
     kinds = ["latent"] if view.cfg.precision == "full" else ["latent", "quantised"]
     for kind in kinds:
-        precision = "full" if kind == "latent" else view.cfg.precision
+        precision: Precision = "full" if kind == "latent" else view.cfg.precision
         matrices = {"W_L": view.neuron_logit_map(precision)}
         if kind == "latent":
             matrices["W_E"] = view.W_E
         for name, matrix in matrices.items():
-            labels = {"model": view.name, "weights": kind, "matrix": name}
+            subject = Subject(view.name, kind, name)
             norms = fourier.transform_1d(matrix.double()).norm(dim=-1)
-            rows.add_series(norms, **labels, quantity="fourier_norm")
-            rows.add(gini_of_components(matrix), **labels, quantity="gini")
+            rows.add_series(subject, "fourier_norm", norms)
+            rows.add(subject, "gini", gini_of_components(matrix))
             _singular_values(rows, view.name, kind, name, matrix)
         for name in QUANTISED_MATRICES:
             values = svd.singular_values(_as_matrix(view.block_weight(name, precision), name))
-            labels = {"model": view.name, "weights": kind, "matrix": name.split(".")[1]}
-            rows.add(svd.effective_rank(values), **labels, quantity="effective_rank")
+            subject = Subject(view.name, kind, name.split(".")[1])
+            rows.add(subject, "effective_rank", svd.effective_rank(values))
     for name, matrix in view.matrices.items():
         if name.startswith("pattern"):
             _singular_values(rows, view.name, "latent", name, matrix)
@@ -144,38 +144,38 @@ def _singular_values(
     rows: Observations, model: str, weights: str, name: str, matrix: Float[Tensor, "R m n"]
 ) -> None:
     values = svd.singular_values(matrix)
-    labels = {"model": model, "weights": weights, "matrix": name}
-    rows.add_series(values, **labels, quantity="singular_value")
-    rows.add(svd.effective_rank(values), **labels, quantity="effective_rank")
+    subject = Subject(model, weights, name)
+    rows.add_series(subject, "singular_value", values)
+    rows.add(subject, "effective_rank", svd.effective_rank(values))
 
 
 def _neurons(rows: Observations, view: View, threshold: float) -> None:
     """How much of each neuron one frequency explains, and the clusters that this makes."""
     fraction = fourier.neuron_fraction_explained(view.at("mlp.hook_post"), view.p)
     clusters = fourier.neuron_clusters(fraction, threshold)
-    labels = {"model": view.name, "weights": "", "matrix": "neurons"}
-    rows.add_series(fraction.amax(1), **labels, quantity="neuron_fraction_explained")
-    rows.add_series(clusters, **labels, quantity="neuron_frequency")
+    subject = Subject(view.name, "", "neurons")
+    rows.add_series(subject, "neuron_fraction_explained", fraction.amax(1))
+    rows.add_series(subject, "neuron_frequency", clusters)
     sizes = fourier.cluster_sizes(clusters, view.p)
-    rows.add_series(sizes, **labels, quantity="cluster_size", first=1)
+    rows.add_series(subject, "cluster_size", sizes, first=1)
 
 
 def _key_frequencies(rows: Observations, view: View, key: Bool[Tensor, "R n_freq"]) -> None:
     """Power of each frequency in W_E, W_L and the logits, and which of them are key."""
     for name in ("W_E", "W_L"):
-        labels = {"model": view.name, "weights": "", "matrix": name}
+        subject = Subject(view.name, "", name)
         spectrum = fourier.transform_1d(view.matrices[name].double())
         power = fourier.frequency_power(spectrum, share=True)
-        rows.add_series(power, **labels, quantity="frequency_power", first=1)
-    labels = {"model": view.name, "weights": "", "matrix": ""}
-    rows.add_present(key, **labels, quantity="key_frequency", first=1)
+        rows.add_series(subject, "frequency_power", power, first=1)
+    subject = Subject(view.name, "", "")
+    rows.add_present(subject, "key_frequency", key, first=1)
     logits = view.at("hook_logits").double()
     centred = logits - logits.mean(-2, keepdim=True)
     explained = fourier.direction_spectra(centred, view.p).power().sum(-1)
     share = explained / centred.square().sum((-2, -1))[:, None]
-    labels = {"model": view.name, "weights": "", "matrix": "logits"}
-    rows.add_series(share, **labels, quantity="frequency_power", first=1)
-    rows.add((share * key).sum(-1), **labels, quantity="logit_variance_explained")
+    subject = Subject(view.name, "", "logits")
+    rows.add_series(subject, "frequency_power", share, first=1)
+    rows.add(subject, "logit_variance_explained", (share * key).sum(-1))
 
 
 def _arrays(view: View, cfg: Spectra) -> dict[str, Tensor]:
