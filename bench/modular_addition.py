@@ -20,7 +20,7 @@ from mechflow.config.sections import Training, Transformer
 from mechflow.models.stacked import StackedTransformer
 from mechflow.studies.modular_addition.dataset import labels, pairs, train_mask
 from mechflow.studies.modular_addition.inputs import all_tokens
-from mechflow.training.evaluate import Examples
+from mechflow.training.examples import Examples
 from mechflow.training.loop import Trainer
 from mechflow.training.process import tuned_for_training
 

@@ -1,4 +1,4 @@
-"""The documentation says what is there: links, commands, configuration keys, and an example that runs.
+"""The documentation tells the truth: links, commands, configuration keys, an example that runs.
 
 Pages name files of the example as ``**`path`**`` right before the block of code that they hold.
 """
@@ -106,8 +106,8 @@ def test_every_snakemake_command_is_understood() -> None:
         for file in options.configfile or ():
             here = (ROOT / file).exists() or "mine.yaml" in str(file)
             assert here or str(file) in dict(files_of_example()), f"{page}: {file}"
-        if options.profile:
-            assert (ROOT / options.profile / "profile.yaml").exists(), f"{page}: {options.profile}"
+        for profile in options.profile or ():
+            assert (ROOT / profile / "profile.yaml").exists(), f"{page}: {profile}"
 
 
 def _paths(targets: set[str]) -> set[str]:
@@ -123,7 +123,9 @@ def known_keys() -> frozenset[str]:
     return frozenset(parts)
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=name)
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=name
+)
 def test_every_configuration_key_that_is_named_exists(page: Path) -> None:
     sections = {key.split(".")[0] for key in known_keys()}
     for code in CODE.findall(prose(page)):

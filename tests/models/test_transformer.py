@@ -128,3 +128,24 @@ def test_causal_models_do_not_see_later_tokens(layers: int, generator: torch.Gen
     changed = TOKENS.clone()
     changed[:, 2] = 0
     torch.testing.assert_close(model(TOKENS)[:, :2], model(changed)[:, :2])
+
+
+def test_no_weight_is_dead_like_the_one_that_the_published_bit_linear_kept(
+    cfg: Transformer, generator: torch.Generator
+) -> None:
+    """That layer wrapped another and left its own weight unused, which was then plotted."""
+    model = build(cfg, generator)
+    model(TOKENS).square().sum().backward()
+    for name, parameter in model.named_parameters():
+        # The bias of the keys shifts all scores of a query alike, which softmax does not see.
+        if not name.endswith("b_K"):
+            assert parameter.grad.abs().max() > 1e-6, name
+
+
+def test_each_layer_has_its_own_cache_entries_unlike_a_cache_keyed_by_class(
+    generator: torch.Generator,
+) -> None:
+    model = build(Transformer(d_model=16, d_mlp=24, n_layers=2), generator)
+    _, cache = model.run_with_cache(TOKENS)
+    for site in ("attn.hook_pattern", "mlp.hook_post"):
+        assert not torch.equal(cache[f"blocks.0.{site}"], cache[f"blocks.1.{site}"])

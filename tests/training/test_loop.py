@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from mechflow.config.sections import EarlyStop, Training, Transformer
 from mechflow.models.stacked import StackedTransformer
-from mechflow.training.evaluate import Examples, flip_rates, replicate_losses
+from mechflow.training.evaluate import flip_rates, replicate_losses
+from mechflow.training.examples import Examples
 from mechflow.training.loop import Trainer
 
 P, R = 7, 2

@@ -57,7 +57,7 @@ def training_process(of: psutil.Process) -> psutil.Process | None:
 
 def kill_training(workspace: Workspace) -> None:
     """Starts the pipeline and kills the training at a random step after its first saved state."""
-    snakemake = workspace.start("--cores", "1", *FILES, f"{BLOCK}/weights.safetensors")
+    snakemake = workspace.start(f"{BLOCK}/weights.safetensors", "--cores", "1", *FILES)
     saved = workspace.path(f"{BLOCK}/.train.resume.safetensors")
     deadline = time.monotonic() + _PATIENCE
     while not saved.exists():

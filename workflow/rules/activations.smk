@@ -17,7 +17,6 @@ rule activations:
     params:
         spec=pipeline.spec("activations"),
         code=pipeline.code("activations"),
-        device="auto",
     message:
         "Activations of {wildcards.study}, {wildcards.variant}, {wildcards.block}"
     script:

@@ -17,7 +17,6 @@ rule progress:
     params:
         spec=pipeline.spec("progress"),
         code=pipeline.code("progress"),
-        device="auto",
     message:
         "Progress measures of {wildcards.study}, {wildcards.variant}, {wildcards.block}"
     script:

@@ -46,10 +46,7 @@ _MODEL = Column("model", "string", "trained, untrained or gaussian")
 SCHEMAS: dict[str, tuple[Column, ...]] = {
     "dataset": (
         _REPLICATE,
-        Column("example", "int64", "number of the example, a * p + b"),
-        Column("a", "int64", "first operand, 0 to p - 1"),
-        Column("b", "int64", "second operand, 0 to p - 1"),
-        Column("label", "int64", "answer to be learned, 0 to p - 1"),
+        Column("example", "int64", "number of the example, the same in all replicates"),
         Column("split", "string", "train or test"),
     ),
     "curves": (
@@ -107,6 +104,9 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
     ),
 }
 """Columns of the kinds of table that stages exchange; tables of other kinds are free in form."""
+
+EXTENSIBLE = frozenset({"dataset"})
+"""Kinds whose declared columns are followed by others of the study's own."""
 
 _ARROW_TYPES = {"int64": pa.int64(), "float64": pa.float64(), "string": pa.string()}
 
@@ -170,7 +170,7 @@ def read_table(path: str | os.PathLike[str], kind: str, owner: Owner | None = No
             path, "damaged: it is not a table.", how_to_remake(kind)
         ) from error
     declared = [column.name for column in SCHEMAS.get(kind, ())]
-    if declared and declared != list(frame.columns):
+    if declared and not _fits(list(frame.columns), declared, kind):
         raise ArtifactVersionError(
             path,
             f"written with the columns {', '.join(frame.columns)}; expected {', '.join(declared)}.",
@@ -189,7 +189,7 @@ def _conform(table: pa.Table, kind: str, path: Path) -> pa.Table:
     if schema is None:
         return table
     declared = [column.name for column in schema]
-    if table.column_names != declared:
+    if not _fits(table.column_names, declared, kind):
         raise ArtifactWriteError(
             path,
             f"not written: a table of kind '{kind}' has the columns {', '.join(declared)}; "
@@ -208,6 +208,11 @@ def _conform(table: pa.Table, kind: str, path: Path) -> pa.Table:
                 path, f"not written: column '{column.name}' lacks {values.null_count} values."
             )
     return table
+
+
+def _fits(names: list[str], declared: list[str], kind: str) -> bool:
+    """Whether a table has the declared columns, in their order, and others only if it may."""
+    return names[: len(declared)] == declared if kind in EXTENSIBLE else names == declared
 
 
 def _is_text(arrow_type: pa.DataType) -> bool:

@@ -1,7 +1,5 @@
 """What is measured while training: losses, accuracies, weight norms, flipped levels."""
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -11,18 +9,7 @@ from mechflow.config.sections import Transformer
 from mechflow.models.factorised import StackedWeights
 from mechflow.models.quantise import levels
 from mechflow.models.stacked import StackedTransformer
-
-
-@dataclass(frozen=True)
-class Examples:
-    """One split of every replicate: inputs and labels at the last position."""
-
-    tokens: Int[Tensor, "R n pos"]
-    labels: Int[Tensor, "R n"]
-
-    def to(self, device: str) -> "Examples":
-        """The same examples on another device."""
-        return Examples(self.tokens.to(device), self.labels.to(device))
+from mechflow.training.examples import Examples
 
 
 def replicate_losses(

@@ -18,7 +18,6 @@ from mechflow.models.factorised import StackedWeights
 from mechflow.models.stacked import StackedTransformer
 from mechflow.training import schedule
 from mechflow.training.evaluate import (
-    Examples,
     flip_rates,
     loss_and_accuracy,
     matrix_levels,
@@ -26,6 +25,7 @@ from mechflow.training.evaluate import (
     replicate_losses,
     squared_weights,
 )
+from mechflow.training.examples import Examples
 from mechflow.training.process import tuned_for_training
 
 logger = logging.getLogger(__name__)

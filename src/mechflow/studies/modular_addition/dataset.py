@@ -36,10 +36,10 @@ def one_replicate(cfg: Dataset, seeds: Seeds, replicate: int) -> pd.DataFrame:
         {
             "replicate": np.int64(replicate),
             "example": np.arange(cfg.p**2),
+            "split": np.where(in_train.numpy(), "train", "test"),
             "a": a.numpy(),
             "b": b.numpy(),
             "label": label.numpy(),
-            "split": np.where(in_train.numpy(), "train", "test"),
         }
     )
 

@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from mechflow.training.evaluate import Examples
+from mechflow.training.examples import Examples
 
 
 def modulus(dataset: pd.DataFrame) -> int:

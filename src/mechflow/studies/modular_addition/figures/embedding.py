@@ -53,6 +53,8 @@ def _frequency_ticks(axes: Axes, p: int, keys: tuple[int, ...]) -> None:
     every = max(1, round(p / 2 / 6 / 5) * 5)
     ticks = range(every, (p - 1) // 2 + 1, every)
     axes.set_yticks([2 * k - 0.5 for k in ticks], [str(k) for k in ticks])
+    if not keys:
+        return
     edge = np.full(len(keys), 1.012)
     axes.plot(
         edge, [2 * k - 0.5 for k in keys], ls="none", marker="<", ms=2.4, color=INK, mew=0,

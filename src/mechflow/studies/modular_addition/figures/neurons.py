@@ -89,7 +89,7 @@ def _neuron_maps(
                 axes.tick_params(labelleft=False)
         panels.row_title(row[0], variant, colours[variant], y)
     if mesh is not None:
-        label = "norm / largest norm" if spectra else "activation / largest activation"
+        label = "norm / largest" if spectra else "activation / largest"
         panels.colour_bar(figure, mesh, list(grid.flat), label, location="right")
     panels.note(figure, shown.single(data, figures, variants))
     return figure, source.table()

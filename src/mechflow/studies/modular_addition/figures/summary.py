@@ -67,7 +67,7 @@ QUANTITIES = (
         log=True,
     ),
     Quantity("key", "key frequencies", outcomes.key_frequency_counts, bounds=_COUNT),
-    Quantity("neurons", "share of neurons explained", outcomes.neurons_explained, bounds=_SHARE),
+    Quantity("neurons", "neurons explained", outcomes.neurons_explained, bounds=_SHARE),
     Quantity(
         "gini_W_E",
         "Gini of $W_E$",
