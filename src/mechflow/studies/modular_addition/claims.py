@@ -126,9 +126,9 @@ SPEED = (
         "leak_makes_grokking_faster",
         "Mirror images of train pairs among the test pairs make grokking faster.",
         CONTROL,
-        "epochs to 99 % test accuracy, binary_published (mirrored pairs) minus binary (none)",
+        "epochs to 99 % test accuracy, binary_ordered (mirrored pairs) minus binary (none)",
         IntervalBeyond("below", 0.0),
-        evidence.epoch_difference("binary_published", "binary", LEAK),
+        evidence.epoch_difference("binary_ordered", "binary", LEAK),
     ),
 )
 

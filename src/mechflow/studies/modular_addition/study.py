@@ -44,12 +44,13 @@ FIGURES: tuple[Figure, ...] = (
         "Cliff's delta against the full-precision variant (+1: every network has more of it, -1: "
         "every network has less) and the P value of a Mann-Whitney test, corrected by Holm's "
         "method within the panel, not over panels. With few seeds P cannot be small, however "
-        "different the variants are: read delta first. Top row: training; networks that never "
-        "keep 99 % test accuracy are counted as 'never', rank last, and leave no mean. Then how "
-        "sparse the spectra are and how few dimensions the weights use (W_L as the forward pass "
-        "uses it), and how far the key frequencies carry the network: ratios of test losses, 1 "
-        "where the change does nothing. Speaking for another algorithm: key frequencies that "
-        "explain few neurons or little of the logits, or that can be removed without harm. "
+        "different the variants are: read delta first. The first two panels are about "
+        "training; networks that never keep 99 % test accuracy are counted as 'never', rank last, "
+        "and leave no mean. The others: how sparse the spectra are, how few dimensions the weights "
+        "use (W_L as the forward pass uses it), and how far the key frequencies carry the network: "
+        "ratios of test losses are 1 where the change does nothing. Speaking for another "
+        "algorithm: key frequencies that explain few neurons or little of the logits, or that can "
+        "be removed without harm. "
         "Speaking against it: the same signature, at whatever final loss.",
     ),
     Figure(
@@ -62,9 +63,10 @@ FIGURES: tuple[Figure, ...] = (
         "step 0 is left out). Thin lines: training seeds. Thick line and band: their mean with its "
         "95 % interval (Student's t), for losses the geometric mean. The band is cut at the range "
         "of the measured values. Triangles: the step from which a seed keeps 99 % test accuracy "
-        "for several evaluations. Dotted: the loss of a network that holds all answers for equally "
-        "likely. Generalisation long after memorisation is grokking. A variant with random labels "
-        "is the negative control: its test accuracy must stay at chance.",
+        "for several evaluations, that is, generalises. Dotted: the loss of a network that holds "
+        "all answers for equally likely. Generalisation long after memorisation is grokking. A "
+        "variant with random labels is the negative control: its test accuracy must stay at "
+        "chance.",
     ),
     Figure(
         "progress_measures",

@@ -70,7 +70,7 @@ def _cosines(
     x = np.arange(p) - p // 2
     waves = np.cos(2 * math.pi * np.outer(keys, x) / p)
     frames = []
-    faint = min(0.6, 2 / len(keys))
+    faint = min(0.9, 5 / len(keys))
     for k, wave in zip(keys, waves, strict=True):
         axes.plot(x, wave, color=CONTROL_COLOUR, lw=0.4, alpha=faint, zorder=1)
         frames.append(pd.DataFrame({"series": f"cos {k}", "x": x, "y": wave}))
