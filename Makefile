@@ -51,7 +51,7 @@ unit: $(DEV) ## run the tests alone; TEST_FLAGS="-k fourier" picks some
 	@$(ONE_THREAD) $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(TEST_FLAGS)
 
 bench: $(RUN) ## measure speed against the notebook's own loop
-	@$(BIN)/python bench/modular_addition.py
+	@$(BIN)/python -m bench.modular_addition
 
 report: $(RUN) ## write Snakemake's own report of a finished run
 	@$(BIN)/snakemake --report results/snakemake-report.html $(FLAGS)

@@ -215,9 +215,9 @@ def test_speed_is_compared_within_one_architecture_only():
     )
 
 
-def test_the_leak_is_what_published_and_corrected_variant_differ_in():
+def test_the_leak_is_judged_where_nothing_but_the_split_differs():
     leaky = Networks((100, 200, 300), dataset=ORDERED, model={"precision": "binary"})
-    found = verdict("leak_makes_grokking_faster", binary=BINARY, binary_published=leaky)
+    found = verdict("leak_makes_grokking_faster", binary=BINARY, binary_ordered=leaky)
     assert found[0] == "replicated"
 
 

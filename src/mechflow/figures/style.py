@@ -26,7 +26,7 @@ VARIANT_COLOURS: Mapping[str, str] = {
 """Colours of the variants that the package knows, told apart with any colour vision (after Okabe
 and Ito 2008)."""
 
-FURTHER_COLOURS = ("#332288", "#cc79a7", "#7a3b00", "#ddcc77", "#882255", "#999933")
+FURTHER_COLOURS = ("#332288", "#aa4499", "#7a3b00", "#ddcc77", "#882255", "#999933")
 """Colours of variants that users add."""
 
 SPLIT_LINES: Mapping[str, Any] = {"test": "-", "train": (0, (3.5, 1.2))}

@@ -6,8 +6,6 @@ modular addition, and the examples only gather rows; the MLP and the unembedding
 position alone. Every matrix has a leading replicate axis: R models are one batched computation.
 """
 
-from functools import reduce
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -107,14 +105,14 @@ def _attention_out(
         keys = keys + weights[prefix + "b_K"][:, None]
         values = values + weights[prefix + "b_V"][:, None]
     scores = torch.einsum("rhe,rthe->rth", query, keys) / attention_divisor(cfg)
-    pattern = torch.stack([_rows(scores, g) for g in gather.unbind(-1)]).softmax(0)
+    earlier = gather[..., :-1].unbind(-1)
+    seen = [_rows(scores, rows) for rows in earlier]
+    pattern = torch.stack([*seen, scores[:, -1:].expand_as(seen[0])]).unsqueeze(-1).softmax(0)
     flat = values.flatten(2)
-    attended = (
-        pattern[i].repeat_interleave(values.shape[-1], -1) * _rows(flat, g)
-        for i, g in enumerate(gather.unbind(-1))
-    )
-    z = reduce(torch.add, attended)
-    out = z @ weights[prefix + "W_O"].flatten(1, 2)
+    z = pattern[-1] * values[:, -1:]
+    for weight, rows in zip(pattern, earlier, strict=False):
+        z = torch.addcmul(z, weight, _rows(flat, rows).unflatten(-1, values.shape[2:]))
+    out = z.flatten(2) @ weights[prefix + "W_O"].flatten(1, 2)
     return out + weights[prefix + "b_O"][:, None] if biased else out
 
 

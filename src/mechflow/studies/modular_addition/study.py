@@ -156,8 +156,9 @@ FIGURES: tuple[Figure, ...] = (
         "singular_values",
         "singular",
         ("spectra",),
-        "Singular values of W_E and W_L",
-        "Singular values over their rank, divided by the Frobenius norm of the matrix: trained "
+        "Singular values of W_E, W_L and attention",
+        "Singular values over their rank, divided by the Frobenius norm of the matrix (attention: "
+        'that from "=" to a in the first head, over a and b): trained '
         "(solid, in the variant's colour), trained with quantised weights as the forward pass uses "
         "them (dashed), untrained (grey, dashed) and Gaussian matrices of equal norm (grey, "
         "dotted). Lines: means over training seeds; bands: 95 % intervals (Student's t), left out "

@@ -16,7 +16,11 @@ from mechflow.figures.style import CONTROL_COLOUR, INK, new_figure, small_pt, st
 from mechflow.studies.modular_addition.config import Figures
 from mechflow.studies.modular_addition.figures import shown
 
-_MATRICES = {"W_E": "$W_E$", "W_L": "$W_L = W_{out} W_U$"}
+_MATRICES = {
+    "W_E": "$W_E$",
+    "W_L": "$W_L = W_{out} W_U$",
+    "pattern.h0": "attention to a, head 0",
+}
 _SERIES = (
     ("trained", "latent", "trained", "-"),
     ("trained", "quantised", "trained, quantised weights", (0, (3.5, 1.2))),
@@ -29,13 +33,13 @@ _SERIES = (
 def draw_singular_values(
     data: FigureData, figures: Figures, style: Style
 ) -> tuple[Figure, pd.DataFrame]:
-    """Singular values of W_E and W_L beside those of untrained and of Gaussian matrices."""
+    """Singular values of W_E, W_L and an attention pattern beside both controls."""
     variants = shown.compared(data, figures)
     colours = shown.colours(data, style)
     spectra = data.table("spectra")
     values = _normalised(shown.of(spectra, quantity="singular_value"))
     ranks = shown.of(spectra, quantity="effective_rank", model="trained", weights="latent")
-    figure = new_figure(style, 2, 92)
+    figure = new_figure(style, 2, 46 * len(_MATRICES))
     grid = figure.subplots(len(_MATRICES), len(variants), squeeze=False, sharex="row", sharey="row")
     source = Source()
     for column, variant in enumerate(variants):
