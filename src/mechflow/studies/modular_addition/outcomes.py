@@ -17,8 +17,8 @@ GENERALISED = 0.99
 """Test accuracy from which a network counts as having generalised."""
 
 SUSTAINED = 2
-"""Evaluations in a row that must reach it, unless training stopped early by its own rule. Curves are
-spiky: more in a row would ask how calm training is rather than when the network generalises."""
+"""Evaluations in a row that must reach it, unless training stopped early by its own rule. Curves
+are spiky: more in a row would ask how calm training is rather than when a network generalises."""
 
 LAST_PART = 0.1
 """Share of training at its end over which the median of a spiky curve is taken."""
