@@ -242,10 +242,11 @@ TABLES: tuple[Table, ...] = (
         "When the networks generalise",
         "For each variant: replicates (n), how many of them generalised, and the epoch from which "
         "test accuracy stays at 99 % or above for two evaluations in a row (or for as many as an "
-        "early stop asks for): the median, from the earliest to the latest replicate. A replicate that "
-        "never gets there counts as later than all others (inf). Final losses and accuracy are "
-        "medians over the last tenth of training, because late curves are spiky. Losses: geometric "
-        "mean over replicates, accuracy: mean, each with its 95 % interval (Student's t).",
+        "early stop asks for): the median, from the earliest to the latest replicate. A replicate "
+        "that never gets there counts as later than all others (inf). Final losses and accuracy "
+        "are medians over the last tenth of training, because late curves are spiky. Losses: "
+        "geometric mean over replicates, accuracy: mean, each with its 95 % interval (Student's "
+        "t).",
     ),
     Table(
         "spectra",
