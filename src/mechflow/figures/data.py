@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
-import torch
 from pydantic import TypeAdapter
-from torch import Tensor
 
 from mechflow.config.study import Style
 from mechflow.seeds import Seeds
 from mechflow.studies import registry
 
 if TYPE_CHECKING:
+    import torch
+
     from mechflow.task import Task
 
 
@@ -26,7 +26,9 @@ class Reader(Protocol):
     def read_tables(self, name: str) -> pd.DataFrame:
         """Rows of all variants and blocks, with both as first columns."""
 
-    def read_tensors_of_all(self, name: str) -> Mapping[tuple[str, str], Mapping[str, Tensor]]:
+    def read_tensors_of_all(
+        self, name: str
+    ) -> Mapping[tuple[str, str], Mapping[str, "torch.Tensor"]]:
         """Tensors by variant and block, in order of blocks."""
 
 
@@ -54,7 +56,7 @@ class FigureData:
         self._seed = seed
         self._study = study
         self._tables: dict[str, pd.DataFrame] = {}
-        self._tensors: dict[str, Mapping[tuple[str, str], Mapping[str, Tensor]]] = {}
+        self._tensors: dict[str, Mapping[tuple[str, str], Mapping[str, torch.Tensor]]] = {}
 
     @classmethod
     def of(cls, task: "Task") -> "FigureData":
@@ -73,7 +75,7 @@ class FigureData:
             self._tables[artefact] = self._reader.read_tables(artefact)
         return self._tables[artefact].copy()
 
-    def tensors(self, artefact: str, variant: str) -> dict[str, Tensor]:
+    def tensors(self, artefact: str, variant: str) -> dict[str, "torch.Tensor"]:
         """Tensors of one variant, the replicates of all blocks joined: [R, ...].
 
         Those of checkpoints are [C, R, ...] beside ``step`` [C].
@@ -127,8 +129,10 @@ def _set(sections: Any, path: list[str], value: Any) -> None:
     setattr(sections, path[-1], value)
 
 
-def _join(blocks: list[Mapping[str, Tensor]], what: str) -> dict[str, Tensor]:
+def _join(blocks: list[Mapping[str, "torch.Tensor"]], what: str) -> dict[str, "torch.Tensor"]:
     """Blocks of replicates as one, in their order."""
+    import torch  # Most figures are drawn from tables alone, and torch is slow to import.
+
     if not blocks:
         raise KeyError(f"there is no {what}")
     first, *others = blocks
