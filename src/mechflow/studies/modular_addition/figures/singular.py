@@ -21,6 +21,7 @@ _MATRICES = {
     "W_L": "$W_L = W_{out} W_U$",
     "pattern.h0": "attention to a, head 0",
 }
+_SMALLEST_SHOWN = 1e-4
 _SERIES = (
     ("trained", "latent", "trained", "-"),
     ("trained", "quantised", "trained, quantised weights", (0, (3.5, 1.2))),
@@ -53,10 +54,17 @@ def draw_singular_values(
             source.add_row(
                 panel=matrix, variant=variant, series="effective rank", kind="text", y=rank
             )
-            axes.set_ylim(bottom=0)
             axes.set_xlabel("rank")
             if column == 0:
                 axes.set_ylabel("singular value\n(share of the norm)")
+    # Limits last: setting one end of a shared axis fixes the other as well.
+    for axes, matrix in zip(grid[:, 0], _MATRICES, strict=True):
+        if matrix.startswith("pattern"):
+            # The mean dwarfs all that depends on a and b.
+            axes.set_yscale("log")
+            axes.set_ylim(_SMALLEST_SHOWN, 2)
+        else:
+            axes.set_ylim(bottom=0)
     marks = [
         panels.Mark(label, INK if model == "trained" else CONTROL_COLOUR, line)
         for model, weights, label, line in _SERIES
