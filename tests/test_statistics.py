@@ -173,60 +173,6 @@ def test_groups_are_compared_pair_by_pair_with_correction() -> None:
     assert exact["p_value"][0] == pytest.approx(2 / math.comb(8, 4))
 
 
-def test_first_step_reaching_a_threshold() -> None:
-    steps, curve = [0, 10, 20, 30, 40], [0.1, 0.99, 0.5, 1.0, 0.995]
-    assert statistics.first_step_reaching(steps, curve, 0.99) == 10
-    assert statistics.first_step_reaching(steps, curve, 0.99, sustained=2) == 30
-    assert math.isnan(statistics.first_step_reaching(steps, curve, 0.99, sustained=3))
-    assert math.isnan(statistics.first_step_reaching(steps, curve, 1.1))
-    assert math.isnan(statistics.first_step_reaching([], [], 0.5))
-    assert math.isnan(statistics.first_step_reaching([0], [math.nan], 0.5))
-
-
-@given(st.lists(st.booleans(), max_size=12), st.integers(1, 4))
-@settings(deadline=None)
-def test_first_step_equals_a_search(above: list[bool], sustained: int) -> None:
-    found = statistics.first_step_reaching(range(len(above)), above, 1.0, sustained)
-    hits = [i for i in range(len(above) - sustained + 1) if all(above[i : i + sustained])]
-    assert found == hits[0] if hits else math.isnan(found)
-
-
-@pytest.mark.parametrize(
-    ("steps", "curve", "sustained", "message"),
-    [
-        ([0, 2, 1], [0, 0, 0], 1, "increase"),
-        ([0, 0], [0, 0], 1, "increase"),
-        ([0, 1], [0], 1, "2 steps but 1 values"),
-        ([0, 1], [0, 1], 0, "sustained"),
-        ([[0, 1]], [[0, 1]], 1, "one axis"),
-    ],
-)
-def test_malformed_curves_are_refused(steps, curve, sustained, message) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(ValueError, match=message):
-        statistics.first_step_reaching(steps, curve, 0.5, sustained)
-
-
-def test_replicates_that_never_reach_stay_in_the_count() -> None:
-    nan = math.nan
-    assert statistics.censored_summary([300, nan, 100]) == (300, 100, 300, 2, 3)
-    assert statistics.censored_summary([100, 200]) == (150, 100, 200, 2, 2)
-    assert statistics.censored_summary([100, nan]) == (math.inf, 100, 100, 1, 2)
-    never = statistics.censored_summary([nan, nan, nan])
-    assert (never.median, never.reached, never.n) == (math.inf, 0, 3)
-    assert math.isnan(never.earliest)
-    assert statistics.censored_summary([]).n == 0
-
-
-def test_final_value_ignores_a_late_spike() -> None:
-    steps, curve = np.arange(0, 1001, 100), np.full(11, 0.01)
-    curve[-1], curve[:6] = 5.0, 3.0
-    assert statistics.final_value(steps, curve, last=500) == 0.01  # steps 600 to 1000
-    assert statistics.final_value(steps, curve, last=100) == 5.0
-    assert statistics.final_value(steps, curve, last=10**6) == 3.0
-    with pytest.raises(ValueError, match="no records"):
-        statistics.final_value([], [], last=500)
-
-
 @given(values, values)
 def test_difference_interval_agrees_with_scipy(first: list[float], second: list[float]) -> None:
     found = statistics.difference_interval(first, second)

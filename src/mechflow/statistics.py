@@ -1,7 +1,7 @@
-"""Intervals over replicates, comparisons of two groups, and summaries of training curves.
+"""Intervals over replicates, and comparisons of two groups.
 
-Nothing here hides a missing value: a NaN among the values makes their summary NaN, a single value
-has no interval, and replicates that never reach a threshold stay in the count.
+Nothing here hides a missing value: a NaN among the values makes their summary NaN, and a single
+value has no interval.
 """
 
 import math
@@ -37,18 +37,6 @@ class Comparison(NamedTuple):
     n_second: int
 
 
-class CensoredSummary(NamedTuple):
-    """Steps at which replicates reached a threshold; those that never did come after all others."""
-
-    median: float
-    """Infinite where the middle replicate never got there, NaN without replicates."""
-    earliest: float
-    latest: float
-    """Of those that got there; NaN if none did."""
-    reached: int
-    n: int
-
-
 def mean_interval(
     values: ArrayLike,
     confidence: float = 0.95,
@@ -61,7 +49,7 @@ def mean_interval(
     Raises:
         ValueError: a bootstrap was asked for without a generator.
     """
-    sample = _one_axis(values)
+    sample = one_axis(values)
     if method == "t":
         centre = float(sample.mean()) if sample.size else math.nan
         deviation = sample.std(ddof=1) if sample.size > 1 else math.nan
@@ -79,7 +67,7 @@ def median_interval(
     resamples: int = 9999,
 ) -> Interval:
     """Median with a percentile bootstrap interval; n = 1 has NaN bounds."""
-    return _bootstrap_interval(_one_axis(values), np.median, confidence, generator, resamples)
+    return _bootstrap_interval(one_axis(values), np.median, confidence, generator, resamples)
 
 
 def geometric_mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
@@ -87,7 +75,7 @@ def geometric_mean_interval(values: ArrayLike, confidence: float = 0.95) -> Inte
 
     A value of zero makes the mean zero, and gives no interval.
     """
-    sample = _one_axis(values)
+    sample = one_axis(values)
     if (sample == 0).any():
         return Interval(0.0, math.nan, math.nan, sample.size)
     centre, low, high, n = mean_interval(np.log(sample), confidence)
@@ -109,7 +97,7 @@ def difference_interval(first: ArrayLike, second: ArrayLike, confidence: float =
     Unequal variances are allowed for (Welch 1947). A group of one value gives NaN bounds; n is the
     size of the smaller group.
     """
-    x, y = _one_axis(first), _one_axis(second)
+    x, y = one_axis(first), one_axis(second)
     n = min(x.size, y.size)
     if n < 2:
         difference = float(x.mean() - y.mean()) if n else math.nan
@@ -143,7 +131,7 @@ def summarise(
 
 def cliffs_delta(first: ArrayLike, second: ArrayLike) -> float:
     """P(first > second) - P(first < second) over all pairs of values, in [-1, 1] (Cliff 1993)."""
-    x, y = _one_axis(first), _one_axis(second)
+    x, y = one_axis(first), one_axis(second)
     if not (x.size and y.size) or np.isnan(x).any() or np.isnan(y).any():
         return math.nan
     return float((np.sign(x[:, None] - y).sum()) / (x.size * y.size))
@@ -186,7 +174,7 @@ def holm(p_values: ArrayLike) -> FloatArray:
 
     NaN stays NaN and does not count as a comparison.
     """
-    p = _one_axis(p_values)
+    p = one_axis(p_values)
     adjusted = np.full_like(p, np.nan)
     order = np.argsort(p, kind="stable")[: np.count_nonzero(~np.isnan(p))]  # NaN sorts last
     remaining = np.arange(order.size, 0, -1)
@@ -217,64 +205,16 @@ def compare_groups(
     return table.assign(p_holm=holm(table["p_value"].to_numpy(dtype=float)))
 
 
-def first_step_reaching(
-    steps: ArrayLike, values: ArrayLike, threshold: float, sustained: int = 1
-) -> float:
-    """First recorded step from which `sustained` records in a row are at the threshold or above.
-
-    NaN if that never happens.
+def one_axis(values: ArrayLike) -> FloatArray:
+    """The values as a vector of float64.
 
     Raises:
-        ValueError: steps do not increase, or the lengths differ, or sustained is below 1.
+        ValueError: they have more axes than one, or none.
     """
-    step, curve = _curve(steps, values)
-    if sustained < 1:
-        raise ValueError(f"sustained must be at least 1, not {sustained}")
-    if step.size < sustained:
-        return math.nan
-    above = np.lib.stride_tricks.sliding_window_view(curve >= threshold, sustained).all(axis=1)
-    return float(step[above.argmax()]) if above.any() else math.nan
-
-
-def censored_summary(steps: ArrayLike) -> CensoredSummary:
-    """Summarise results of `first_step_reaching`, where NaN means that it never happened."""
-    step = _one_axis(steps)
-    reached = step[~np.isnan(step)]
-    if not step.size:
-        return CensoredSummary(math.nan, math.nan, math.nan, 0, 0)
-    middle = np.sort(np.nan_to_num(step, nan=np.inf))[[(step.size - 1) // 2, step.size // 2]]
-    ends = (float(reached.min()), float(reached.max())) if reached.size else (math.nan, math.nan)
-    return CensoredSummary(float(middle.mean()), *ends, reached.size, step.size)
-
-
-def final_value(steps: ArrayLike, values: ArrayLike, last: int) -> float:
-    """Median over the last `last` steps, since late curves are spiky.
-
-    Records count if their step is above (last step) - `last`, so at least one does.
-
-    Raises:
-        ValueError: the curve is empty, its steps do not increase, or last is below 1.
-    """
-    step, curve = _curve(steps, values)
-    if last < 1 or not step.size:
-        raise ValueError(f"no records in the last {last} steps of {step.size} records")
-    return float(np.median(curve[step > step[-1] - last]))
-
-
-def _one_axis(values: ArrayLike) -> FloatArray:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
         raise ValueError(f"expected one axis of values, found shape {array.shape}")
     return array
-
-
-def _curve(steps: ArrayLike, values: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    step, curve = _one_axis(steps), _one_axis(values)
-    if step.shape != curve.shape:
-        raise ValueError(f"{step.size} steps but {curve.size} values")
-    if (np.diff(step) <= 0).any():
-        raise ValueError("steps must increase")
-    return step, curve
 
 
 def _t_half_width(deviation: FloatArray, n: NDArray[np.int64], confidence: float) -> FloatArray:
@@ -309,7 +249,7 @@ def _bootstrap_interval(
 def _compare(
     first: ArrayLike, second: ArrayLike, p_value: Callable[[FloatArray, FloatArray], float]
 ) -> Comparison:
-    x, y = _one_axis(first), _one_axis(second)
+    x, y = one_axis(first), one_axis(second)
     if not (x.size and y.size) or np.isnan(x).any() or np.isnan(y).any():
         return Comparison(math.nan, math.nan, math.nan, x.size, y.size)
     difference = float(x.mean() - y.mean())

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mechflow.curves import final_value, first_step_reaching
 from mechflow.figures.data import FigureData
-from mechflow.statistics import final_value, first_step_reaching
 
 GENERALISED = 0.99
 """Test accuracy from which a network counts as having generalised."""

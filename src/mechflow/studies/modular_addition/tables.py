@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pandas as pd
 
+from mechflow.curves import censored_summary
 from mechflow.figures.data import FigureData
 from mechflow.statistics import (
     Interval,
-    censored_summary,
     clipped,
     compare_groups,
     difference_interval,

@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mechflow.config.study import Style
+from mechflow.curves import censored_summary
 from mechflow.figures import panels
 from mechflow.figures.data import FigureData
 from mechflow.figures.intervals import band
 from mechflow.figures.source import Source
 from mechflow.figures.style import INK, REFERENCE_COLOUR, SPLIT_LINES, new_figure, small_pt, styled
-from mechflow.statistics import censored_summary
 from mechflow.studies.modular_addition import outcomes
 from mechflow.studies.modular_addition.config import Figures
 from mechflow.studies.modular_addition.figures import shown
