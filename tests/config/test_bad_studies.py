@@ -98,7 +98,7 @@ CASES: dict[str, Case] = {
         f"{STUDY}.defaults.spectra",
         "example_neurons: 257 # !",
         "example_neurons = 257",
-        ("at most 256 (d_mlp)",),
+        ("(d_mlp)",),
     ),
     "unknown_rule": (
         f"{STUDY}.defaults.spectra.key_frequencies",

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from mechflow.blocks import format_block
 from mechflow.config.loading import ConfigError, load_config, workflow_files
 from mechflow.config.variants import overlay, resolve_variant, resolved_variants, twins
 from mechflow.studies.modular_addition.config import ModularAddition, Variant
@@ -50,15 +49,6 @@ def test_paper_scale_is_the_published_one(default: Path) -> None:
     assert (variant.training.steps, variant.training.lr) == (25_000, 1e-3)
     assert variant.training.warmup_steps == 0
     assert set(block.run) == set(block.variants)
-
-
-def test_smoke_scale_has_several_blocks(default: Path) -> None:
-    block = block_of(default, default.with_name("smoke.yaml"))
-    starts = range(0, block.replicates, block.block_size)
-    assert [format_block(range(start, start + block.block_size)) for start in starts] == [
-        "r000-000",
-        "r001-001",
-    ]
 
 
 def test_later_files_win_and_the_command_line_wins_over_all(default: Path, tmp_path: Path) -> None:

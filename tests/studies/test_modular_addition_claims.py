@@ -216,7 +216,7 @@ def test_speed_is_compared_within_one_architecture_only():
 
 
 def test_the_leak_is_judged_where_nothing_but_the_split_differs():
-    leaky = Networks((100, 200, 300), dataset=ORDERED, model={"precision": "binary"})
+    leaky = Networks((100, 200, 300), dataset={"split": "ordered"}, model={"precision": "binary"})
     found = verdict("leak_makes_grokking_faster", binary=BINARY, binary_ordered=leaky)
     assert found[0] == "replicated"
 

@@ -16,6 +16,7 @@ from tests.workflow.workspace import ROOT, Workspace
 OVERLAY = """
 studies:
   modular_addition:
+    replicates: 3
     defaults:
       training:
         resume_every: 20

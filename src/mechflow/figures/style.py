@@ -20,7 +20,7 @@ VARIANT_COLOURS: Mapping[str, str] = {
     "ternary": "#009e73",
     "random_labels": "#4d4d4d",
     "binary_published": "#e6a100",
-    "binary_ordered": "#cc79a7",
+    "binary_ordered": "#6a0dad",
     "full_published": "#56b4e9",
 }
 """Colours of the variants that the package knows, told apart with any colour vision (after Okabe
