@@ -13,7 +13,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 TOY = Path(__file__).with_name("toy")
-_LONGEST_RUN = 120.0
+_LONGEST_RUN = 600.0
 """Seconds after which a run is given up."""
 COPIED = ("src", "workflow", "envs", "profiles", "Snakefile")
 
