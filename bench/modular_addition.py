@@ -20,6 +20,7 @@ from mechflow.config.sections import Training, Transformer
 from mechflow.models.stacked import StackedTransformer
 from mechflow.studies.modular_addition.dataset import labels, pairs, train_mask
 from mechflow.studies.modular_addition.inputs import all_tokens
+from mechflow.training.evaluate import loss_and_accuracy
 from mechflow.training.examples import Examples
 from mechflow.training.loop import Trainer
 from mechflow.training.process import tuned_for_training
@@ -88,8 +89,8 @@ def compare_losses(cfg: Transformer) -> None:
     """How far the train losses of both loops are apart, from the same weights.
 
     In float32 trajectories part at the rate at which rounding errors grow in training: the
-    notebook's loop parts from itself when its examples are put in another order. In float64 the
-    loops must agree.
+    notebook's loop parts from itself when its examples are put in another order. On the same
+    weights, and in float64, the losses must agree.
     """
     print("  largest difference of train losses after so many epochs")
     theirs, ours = notebook_losses(cfg, EPOCHS_COMPARED), our_losses(cfg, EPOCHS_COMPARED)
@@ -97,9 +98,24 @@ def compare_losses(cfg: Transformer) -> None:
     for span in (10, 50, EPOCHS_COMPARED):
         gap, noise = (largest_gap(theirs[:span], other) for other in (ours, reordered))
         print(f"    {span:4d} float32: mechflow {gap:.0e}, examples reordered {noise:.0e}")
+    same = same_weights_gap(cfg, EPOCHS_COMPARED)
+    print(f"    {EPOCHS_COMPARED:4d} float32: on the notebook's weights of each epoch {same:.0e}")
     span = EPOCHS_COMPARED_FLOAT64
     exact = notebook_losses(cfg, span, torch.float64), our_losses(cfg, span, torch.float64)
     print(f"    {span:4d} float64: mechflow {largest_gap(*exact):.0e}")
+
+
+def same_weights_gap(cfg: Transformer, epochs: int) -> float:
+    """Largest difference of the two train losses on the weights that the notebook's loop visits."""
+    model, training, train, test = _notebook(cfg)
+    ours = new_trainer(cfg, 1, TRAINING)
+    losses = notebook_epochs(model, training, train, test)
+    gap = 0.0
+    for _ in range(epochs):
+        stacked = {name: w[None].clone() for name, w in model.weights().items()}
+        loss, _ = loss_and_accuracy(ours.model, stacked, ours.splits["train"], ours.loss_dtype)
+        gap = max(gap, abs(next(losses)[0] - loss.item()))
+    return gap
 
 
 def largest_gap(first: list[float], second: list[float]) -> float:

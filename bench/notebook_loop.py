@@ -66,6 +66,22 @@ class NotebookTransformer(nn.Module):
         z = scores.softmax(-1) @ v
         return self.o(z.transpose(1, 2).reshape(batch, length, width))
 
+    def weights(self) -> dict[str, Tensor]:
+        """The weights under the package's names; the inverse of `load`."""
+        heads = self.cfg.n_heads
+        found = {"embed.W_E": self.emb.weight, "unembed.W_U": self.head.weight.T}
+        for linear, letter in self._heads():
+            split = linear.weight.T.unflatten(1, (heads, -1)).transpose(0, 1)
+            found[f"blocks.0.attn.W_{letter}"] = split
+        found["blocks.0.attn.W_O"] = self.o.weight.T.unflatten(0, (heads, -1))
+        found["blocks.0.mlp.W_in"] = self.up.weight.T
+        found["blocks.0.mlp.W_out"] = self.down.weight.T
+        if self.pos is not None:
+            found["pos_embed.W_pos"] = self.pos.weight
+        if self.gain is not None:
+            found["ln_final.w"] = self.gain
+        return {name: w.detach() for name, w in found.items()}
+
     def load(self, weights: dict[str, Tensor]) -> None:
         """Take over the weights of one model of the package (names of its state dict)."""
         flat = {n.removeprefix("blocks.0."): w for n, w in weights.items()}
