@@ -225,16 +225,6 @@ def test_random_sets_use_all_frequencies_where_most_are_key() -> None:
     assert sets.unique(dim=0).shape[0] == 4  # every set of three of the four
 
 
-def test_squared_weights_sum_over_everything_but_replicates() -> None:
-    weights = {"W": normal(3, 2, 3, 4).float(), "b": normal(4, 2, 5), "scale": normal(5, 2)}
-    found = progress.squared_weights(weights)
-    for r in range(2):
-        naive = sum(float((tensor[r].double() ** 2).sum()) for tensor in weights.values())
-        assert found[r].item() == pytest.approx(naive, rel=1e-12)
-    with pytest.raises(ValueError, match="no parameters"):
-        progress.squared_weights({})
-
-
 def test_gini_of_components_is_sparse_in_fourier_space_only() -> None:
     p = 13
     sparse = fourier_basis(p)[[3, 4]].T @ normal(6, 2, 5)

@@ -6,11 +6,9 @@ replicate or one for all. Losses are computed in float64: late in training they 
 the rounding of float32.
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from einops import reduce
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -175,18 +173,6 @@ def random_frequency_sets(
         score = score + (key & enough)  # scores are below 1, so these come after all others
     rank = score.argsort(dim=-1).argsort(dim=-1)
     return rank < size
-
-
-def squared_weights(weights: Mapping[str, Float[Tensor, "R ..."]]) -> Float[Tensor, " R"]:
-    """Sum of squares of all parameters of each replicate, in float64.
-
-    Raises:
-        ValueError: there are no parameters.
-    """
-    if not weights:
-        raise ValueError("no parameters to sum the squares of")
-    squares = [reduce(w.double().square(), "r ... -> r", "sum") for w in weights.values()]
-    return torch.stack(squares).sum(dim=0)
 
 
 def gini_of_components(matrix: Float[Tensor, "*batch p d"]) -> Float[Tensor, "*batch"]:

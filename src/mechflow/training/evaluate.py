@@ -33,13 +33,6 @@ def loss_and_accuracy(
     return torch.stack([loss.double(), accuracy]).cpu()
 
 
-@torch.no_grad()
-def squared_weights(weights: StackedWeights) -> Float[Tensor, " R"]:
-    """Sum of all squared weights of each replicate, in float64 on the CPU."""
-    squares = [w.double().square().flatten(1).sum(1) for w in weights.values()]
-    return torch.stack(squares).sum(0).cpu()
-
-
 def quantisable(weights: StackedWeights) -> tuple[str, ...]:
     """Names of the matrices inside the blocks, which precision may quantise."""
     return tuple(n for n in weights if n.startswith("blocks.") and ".W_" in n)

@@ -16,6 +16,7 @@ from torch import Tensor
 from mechflow.config.sections import Training
 from mechflow.models.factorised import StackedWeights
 from mechflow.models.stacked import StackedTransformer
+from mechflow.norms import squared_weights
 from mechflow.training import schedule
 from mechflow.training.evaluate import (
     flip_rates,
@@ -23,7 +24,6 @@ from mechflow.training.evaluate import (
     matrix_levels,
     quantisable,
     replicate_losses,
-    squared_weights,
 )
 from mechflow.training.examples import Examples
 from mechflow.training.process import tuned_for_training
@@ -155,20 +155,21 @@ class Trainer:
         self.optimizer.step()
         self.step += 1
 
+    @torch.no_grad()
     def _evaluate(self) -> None:
         """Add a row to the history; the flips of the next update are filled in after it."""
         measured = [
             loss_and_accuracy(self.model, self.weights, self.splits[split], self.loss_dtype)
             for split in ("train", "test")
         ]
-        row = torch.cat([*measured, squared_weights(self.weights)[None]])
+        row = torch.cat([*measured, squared_weights(self.weights).cpu()[None]])
         unmeasured = torch.full((len(self.record.metrics) - len(row), row.shape[1]), torch.nan)
         self.record.steps.append(self.step)
         self.record.history.append(torch.cat([row, unmeasured.double()]))
 
     def _last_step(self) -> int:
         """The configured last step, or an earlier one that the history asks for."""
-        if not self.record.history:
+        if self.cfg.stop is None or not self.record.history:
             return self.cfg.steps
         column = self.record.metrics.index(("test", "accuracy"))
         accuracy = torch.stack([row[column] for row in self.record.history])

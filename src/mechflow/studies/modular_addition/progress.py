@@ -15,6 +15,7 @@ from mechflow import progress as measures
 from mechflow.config.sections import Transformer
 from mechflow.models.factorised import StackedWeights
 from mechflow.models.stacked import StackedTransformer
+from mechflow.norms import squared_weights
 from mechflow.seeds import Seeds
 from mechflow.studies.modular_addition.config import Progress
 from mechflow.studies.modular_addition.inputs import all_tokens, column, modulus, train_masks
@@ -119,7 +120,7 @@ def _norms(weights: StackedWeights, cfg: Transformer, p: int) -> Iterator[Row]:
     yield measures.gini_of_components(view.W_E), {"metric": "gini.W_E"}
     W_L = view.neuron_logit_map(cfg.precision)
     yield measures.gini_of_components(W_L), {"metric": "gini.W_L"}
-    yield measures.squared_weights(weights), {"metric": "squared_weights"}
+    yield squared_weights(weights), {"metric": "squared_weights"}
 
 
 def _frame(values: Float[Tensor, " R"], replicates: range, **names: Any) -> pd.DataFrame:

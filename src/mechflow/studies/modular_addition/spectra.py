@@ -1,6 +1,7 @@
 """Fourier and singular value analysis of the final weights, neurons, logits and attention."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 import torch
@@ -73,7 +74,12 @@ class View:
         """Embeddings of the p residues, without "="."""
         return self.weights["embed.W_E"][:, : self.p]
 
-    @property
+    @cached_property
+    def neuron_fraction(self) -> Float[Tensor, "R n_freq d_mlp"]:
+        """Share of each neuron's variance that each frequency explains."""
+        return fourier.neuron_fraction_explained(self.at("mlp.hook_post"), self.p)
+
+    @cached_property
     def matrices(self) -> dict[str, Float[Tensor, "R m n"]]:
         """The matrices whose singular values are compared with controls."""
         heads = self.at("attn.hook_pattern")[..., 0].unflatten(1, (self.p, self.p))
@@ -96,8 +102,7 @@ class View:
 def key_frequency_mask(view: View, cfg: KeyFrequencies) -> Bool[Tensor, "R n_freq"]:
     """The key frequencies of each replicate, by the configured rule."""
     if cfg.rule == "neuron_clusters":
-        fraction = fourier.neuron_fraction_explained(view.at("mlp.hook_post"), view.p)
-        clusters = fourier.neuron_clusters(fraction, cfg.neuron_fraction)
+        clusters = fourier.neuron_clusters(view.neuron_fraction, cfg.neuron_fraction)
         evidence = fourier.cluster_sizes(clusters, view.p)
     else:
         evidence = fourier.frequency_power(fourier.transform_1d(view.matrices[cfg.matrix].double()))
@@ -151,7 +156,7 @@ def _singular_values(
 
 def _neurons(rows: Observations, view: View, threshold: float) -> None:
     """How much of each neuron one frequency explains, and the clusters that this makes."""
-    fraction = fourier.neuron_fraction_explained(view.at("mlp.hook_post"), view.p)
+    fraction = view.neuron_fraction
     clusters = fourier.neuron_clusters(fraction, threshold)
     subject = Subject(view.name, "", "neurons")
     rows.add_series(subject, "neuron_fraction_explained", fraction.amax(1))
@@ -190,6 +195,6 @@ def _arrays(view: View, cfg: Spectra) -> dict[str, Tensor]:
         "example_neurons": neurons[..., : cfg.example_neurons]
         .mT.unflatten(-1, (p, p))
         .contiguous(),
-        "neuron_fraction": fourier.neuron_fraction_explained(neurons, p).float().contiguous(),
+        "neuron_fraction": view.neuron_fraction.float().contiguous(),
         "attention": patterns.unflatten(-1, (p, p)).contiguous(),
     }

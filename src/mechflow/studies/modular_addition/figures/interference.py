@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from mechflow.config.study import Style
 from mechflow.figures import panels
@@ -16,8 +15,6 @@ from mechflow.figures.style import CONTROL_COLOUR, INK, new_figure, styled
 from mechflow.studies.modular_addition import outcomes
 from mechflow.studies.modular_addition.config import Figures
 from mechflow.studies.modular_addition.figures import shown
-
-Array = NDArray[np.float64]
 
 
 @styled
