@@ -9,48 +9,26 @@ import subprocess
 import sys
 import types
 import warnings
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 from pydantic import BaseModel
-from snakemake.iocontainers import (
-    InputFiles,
-    Log,
-    Namedlist,
-    OutputFiles,
-    Params,
-    ResourceList,
-    Snakemake,
-    Wildcards,
-)
 
 from mechflow import job
 from mechflow.artifacts import (
-    ArtifactForeignError,
     Owner,
-    collect,
     content_digest,
     read_provenance,
     read_table,
     stored_digest,
     write_bytes,
-    write_table,
-    write_tensors,
 )
+from mechflow.config.problems import ConfigError
+from mechflow.language_models.errors import ModelSourceError
 from mechflow.studies import registry
-
-SPEC = {
-    "study": "toy",
-    "variant": "full",
-    "stage": "train",
-    "values": {"model": {"widths": [1, 2]}, "training.steps": 3},
-    "seed": 5,
-}
-WILDCARDS = {"study": "toy", "variant": "full", "block": "r002-003"}
+from tests.jobs import SPEC, curves, snakemake_object, write_curves
 
 
 class Model(BaseModel, extra="forbid"):
@@ -64,66 +42,6 @@ class Training(BaseModel, extra="forbid"):
 class Variant(BaseModel, extra="forbid"):
     model: Model
     training: Training
-
-
-def named(container: type[Namedlist], items: Mapping[str, object]) -> Namedlist:
-    """Fills one of Snakemake's containers; a list of values shares one name."""
-    made = container()
-    for name, value in items.items():
-        start = len(made)
-        if isinstance(value, list):
-            made.extend(value)
-            made._set_name(name, start, end=len(made))
-        else:
-            made.append(value)
-            made._set_name(name, start)
-    return made
-
-
-def snakemake_object(
-    folder: Path,
-    *,
-    inputs: Mapping[str, object] | None = None,
-    outputs: Sequence[str] = ("curves.parquet",),
-    spec: Mapping[str, object] = SPEC,
-    wildcards: Mapping[str, str] = WILDCARDS,
-    device: str | None = None,
-) -> Snakemake:
-    params = {"spec": json.dumps(spec), "code": "c0de"}
-    if device is not None:
-        params["device"] = device
-    block = folder / "results" / "toy" / "full" / "r002-003"
-    return Snakemake(
-        named(InputFiles, inputs or {}),
-        named(OutputFiles, {Path(name).stem: str(block / name) for name in outputs}),
-        named(Params, params),
-        named(Wildcards, wildcards),
-        1,
-        ResourceList(),
-        named(Log, {"log": str(folder / "job.log")}),
-        {},
-        "train",
-        None,
-    )
-
-
-def curves(rows: int = 2) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "replicate": np.arange(rows),
-            "step": np.zeros(rows, dtype=np.int64),
-            "split": "train",
-            "metric": "loss",
-            "value": np.ones(rows),
-        }
-    )
-
-
-def write_curves(path: Path, variant: str, block: str, study: str = "toy") -> str:
-    owner = Owner(study, variant, block)
-    origin = collect(kind="curves", owner=owner, stage="train", spec={}, code="", seed=None)
-    write_table(path, curves(), "curves", origin)
-    return str(path)
 
 
 @pytest.fixture(autouse=True)
@@ -226,13 +144,6 @@ def test_a_damaged_input_is_explained_without_traceback(
     assert "Traceback" not in message + log
 
 
-def test_anothers_input_is_refused(tmp_path: Path) -> None:
-    path = write_curves(tmp_path / "curves.parquet", "binary", "r002-003")
-    snakemake = snakemake_object(tmp_path, inputs={"curves": path})
-    with job.start(snakemake) as task, pytest.raises(ArtifactForeignError, match="toy/binary"):
-        task.read_table("curves")
-
-
 def test_an_unexpected_failure_points_to_the_log(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -262,6 +173,18 @@ def test_refusals_of_the_system_need_no_traceback(
     with pytest.raises(SystemExit), job.start(snakemake_object(tmp_path)):
         raise error
     assert expected in capsys.readouterr().err
+    assert "Traceback" not in (tmp_path / "job.log").read_text()
+
+
+@pytest.mark.parametrize("kind", [ConfigError, ModelSourceError, job.JobError])
+def test_what_the_user_can_solve_needs_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: type[Exception]
+) -> None:
+    error = ConfigError([]) if kind is ConfigError else kind("Do this instead.")
+    with pytest.raises(SystemExit), job.start(snakemake_object(tmp_path)):
+        raise error
+    said = capsys.readouterr().err
+    assert said == f"train (study=toy, variant=full, block=r002-003): {error}\n"
     assert "Traceback" not in (tmp_path / "job.log").read_text()
 
 
@@ -314,77 +237,6 @@ def test_log_records_and_warnings_reach_the_log_file(tmp_path: Path) -> None:
     assert "started with 1 thread" in log
     assert "finished after" in log
     assert (root.level, list(root.handlers)) == before
-
-
-def test_tables_of_all_variants_are_read_as_one(tmp_path: Path) -> None:
-    folder = tmp_path / "results" / "toy"
-    jobs = [("full", "r000-001"), ("full", "r002-003"), ("binary", "r000-001")]
-    paths = [write_curves(folder / v / b / "curves.parquet", v, b) for v, b in jobs]
-    spec = {"study": "toy", "stage": "figure", "values": {}}
-    arguments = {"spec": spec, "wildcards": {"study": "toy", "figure": "losses"}}
-    with job.start(snakemake_object(tmp_path, inputs={"curves": paths}, **arguments)) as task:
-        frame = task.read_tables("curves")
-        found = task.provenance("figure_data")
-    assert list(frame.columns[:3]) == ["variant", "block", "replicate"]
-    assert frame["variant"].tolist() == ["full"] * 4 + ["binary"] * 2
-    assert frame["block"].tolist() == ["r000-001"] * 2 + ["r002-003"] * 2 + ["r000-001"] * 2
-    assert frame.index.tolist() == list(range(6))
-    assert found.owner == Owner("toy")
-    assert sorted(found.inputs) == [f"curves/{v}/{b}" for v, b in sorted(jobs)]
-    os.replace(paths[0], paths[2])
-    with (
-        job.start(snakemake_object(tmp_path, inputs={"curves": paths[1:]}, **arguments)) as task,
-        pytest.raises(ArtifactForeignError, match="expected curves of toy/binary/r000-001"),
-    ):
-        task.read_tables("curves")
-
-
-def test_tensors_of_all_variants_are_read_by_owner(tmp_path: Path) -> None:
-    paths = []
-    for number, variant in enumerate(("full", "binary")):
-        path = tmp_path / "toy" / variant / "r000-000" / "weights.safetensors"
-        origin = collect(
-            kind="weights",
-            owner=Owner("toy", variant, "r000-000"),
-            stage="train",
-            spec={},
-            code="",
-            seed=None,
-        )
-        write_tensors(path, {"W": torch.full((1,), float(number))}, "weights", origin)
-        paths.append(str(path))
-    snakemake = snakemake_object(tmp_path, inputs={"weights": paths}, wildcards={"study": "toy"})
-    with job.start(snakemake) as task:
-        found = task.read_tensors_of_all("weights")
-    assert [(key, tensors["W"].item()) for key, tensors in found.items()] == [
-        (("full", "r000-000"), 0.0),
-        (("binary", "r000-000"), 1.0),
-    ]
-
-
-def test_tables_of_all_studies_are_read_as_one(tmp_path: Path) -> None:
-    paths = []
-    for study in ("toy", "other"):
-        path = tmp_path / "tables" / study / "claims.parquet"
-        origin = collect(
-            kind="claims", owner=Owner(study), stage="claims", spec={}, code="", seed=None
-        )
-        write_table(path, pd.DataFrame({"claim": [f"{study} works"]}), "claims", origin)
-        paths.append(str(path))
-    arguments = {"spec": {"stage": "replication"}, "wildcards": {}}
-    with job.start(snakemake_object(tmp_path, inputs={"claims": paths}, **arguments)) as task:
-        frame = task.read_tables_of_studies("claims")
-        found = task.provenance("table")
-    assert frame["study"].tolist() == ["toy", "other"]
-    assert frame["claim"].tolist() == ["toy works", "other works"]
-    assert found.owner == Owner(None)
-    assert len(found.inputs) == 2
-    os.replace(paths[0], paths[1])
-    with (
-        job.start(snakemake_object(tmp_path, inputs={"claims": paths[1:]}, **arguments)) as task,
-        pytest.raises(ArtifactForeignError, match="expected claims of other"),
-    ):
-        task.read_tables_of_studies("claims")
 
 
 def test_the_state_to_resume_from_goes_when_the_job_is_done(tmp_path: Path) -> None:

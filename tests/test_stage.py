@@ -11,9 +11,10 @@ from mechflow.task import Task
 class FakeTask(Task):
     """A task whose files are in memory."""
 
-    def __init__(self, run, outputs=("probes",)):
+    def __init__(self, run, outputs=("probes",), inputs=("dataset", "weights")):
         self.run = run
         self.outputs = list(outputs)
+        self.names = list(inputs)
         self.rule = "probe"
         self.owner = SimpleNamespace(study="toy")
         self.written = {}
@@ -21,7 +22,7 @@ class FakeTask(Task):
     replicates = range(2, 4)
     stage = property(lambda self: SimpleNamespace(run=self.run))
     sections = property(lambda self: {"probe": "section", "p": 7})
-    input_names = property(lambda self: ["dataset", "weights"])
+    input_names = property(lambda self: self.names)
     output_names = property(lambda self: self.outputs)
 
     @property
@@ -33,7 +34,7 @@ class FakeTask(Task):
         return "seeds"
 
     def inputs(self, name):
-        suffix = {"dataset": "parquet", "weights": "safetensors"}[name]
+        suffix = "safetensors" if name == "weights" else "parquet"
         return [SimpleNamespace(name=f"{name}.{suffix}")]
 
     def read_table(self, name, kind=None):
@@ -41,6 +42,16 @@ class FakeTask(Task):
 
     def read_tensors(self, name, kind=None, names=None):
         return f"tensors {name}"
+
+    def read_shards(self, name):
+        return f"shards {name}"
+
+    def read_model(self, name):
+        return f"folder of {name}"
+
+    @property
+    def shards(self):
+        return "writer of shards"
 
     def write_table(self, name, frame, kind=None):
         self.written[name] = "table"
@@ -68,6 +79,22 @@ def test_a_stage_gets_its_artefacts_its_values_and_what_else_it_names():
         "seeds": "seeds",
     }
     assert task.written == {"probes": "table"}
+
+
+def test_models_come_as_folders_and_sharded_tensors_unread():
+    got = {}
+
+    def run(*, model, states, prompts, shards, **values):
+        got.update(model=model, states=states, prompts=prompts, shards=shards)
+        return {"probes": pd.DataFrame()}
+
+    stage.run(FakeTask(run, inputs=("model", "states", "prompts")))
+    assert got == {
+        "model": "folder of model",
+        "states": "shards states",
+        "prompts": "table prompts",
+        "shards": "writer of shards",
+    }
 
 
 def test_tables_and_tensors_are_written_as_what_they_are():

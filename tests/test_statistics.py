@@ -205,3 +205,41 @@ def test_clipping_moves_only_the_bounds() -> None:
     interval = statistics.Interval(0.9, -0.2, 1.4, 3)
     assert statistics.clipped(interval, 0.0, 1.0) == (0.9, 0.0, 1.0, 3)
     assert math.isnan(statistics.clipped(statistics.mean_interval([0.5]), 0.0, 1.0).low)
+
+
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=12), st.floats(0.5, 0.99))
+@settings(deadline=None)
+def test_jackknife_of_a_mean_is_its_t_interval(sample: list[float], confidence: float) -> None:
+    x = np.array(sample)
+    without = (x.sum() - x) / (x.size - 1)
+    found = statistics.jackknife_interval(float(x.mean()), without, confidence)
+    expected = statistics.mean_interval(x, confidence)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_jackknife_equals_the_formula_written_out() -> None:
+    without = np.array([1.0, 2.0, 4.0, 9.0])
+    variance = 3 / 4 * sum((value - 4.0) ** 2 for value in without)
+    half = stats.t.ppf(0.95, 3) * math.sqrt(variance)
+    found = statistics.jackknife_interval(5.0, without, 0.9)
+    assert found == pytest.approx((5.0, 5.0 - half, 5.0 + half, 4))
+
+
+def test_jackknife_over_groups_covers_a_ratio_about_as_often_as_it_says() -> None:
+    rng, hits, trials, groups = generator(), 0, 400, 10
+    for _ in range(trials):
+        x = rng.exponential(2.0, size=(groups, 20))
+        y = rng.exponential(1.0, size=(groups, 20))
+        without = (x.sum() - x.sum(axis=1)) / (y.sum() - y.sum(axis=1))
+        found = statistics.jackknife_interval(float(x.sum() / y.sum()), without, 0.9)
+        hits += found.low <= 2.0 <= found.high
+    assert 0.86 < hits / trials < 0.94
+
+
+def test_jackknife_hides_nothing() -> None:
+    one = statistics.jackknife_interval(3.0, [3.0])
+    assert (one.centre, one.n) == (3.0, 1)
+    assert math.isnan(one.low)
+    assert math.isnan(statistics.jackknife_interval(3.0, [1.0, math.nan]).high)
+    assert np.isnan(statistics.jackknife_interval(math.nan, [1.0, 2.0])[:3]).all()
+    assert statistics.jackknife_interval(2.0, [2.0] * 5) == (2.0, 2.0, 2.0, 5)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from mechflow.artifacts import ArtifactError, Batch
 from mechflow.artifacts.errors import reason
 from mechflow.config.loading import ConfigError
+from mechflow.language_models.errors import LanguageModelError
 from mechflow.task import JobError, Task
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _explain(error: Exception, name: str, log_file: str | None) -> None:
 
 def _message_for_user(error: Exception) -> str | None:
     """What to tell the user about a failure that a traceback would not explain better."""
-    if isinstance(error, ArtifactError | ConfigError | JobError):
+    if isinstance(error, ArtifactError | ConfigError | JobError | LanguageModelError):
         return str(error)
     if isinstance(error, OSError) and error.errno in _SYSTEM_REFUSALS:
         return f"{error.filename or 'the system'}: {reason(error)}"

@@ -1,21 +1,47 @@
 """Where the artefacts of a study lie, which stage makes each, and what it depends on."""
 
+from typing import Literal, NamedTuple
+
 from mechflow.blocks import format_block
 from mechflow.studies.declaration import Study
 
-ARTEFACTS: dict[str, tuple[str, str]] = {
-    "dataset": ("dataset", "dataset.parquet"),
-    "weights": ("train", "weights.safetensors"),
-    "checkpoints": ("train", "checkpoints.safetensors"),
-    "curves": ("train", "curves.parquet"),
-    "activations": ("activations", "activations.safetensors"),
-    "probes": ("probe", "probes.parquet"),
-    "spectra": ("spectra", "spectra.parquet"),
-    "spectra_arrays": ("spectra", "spectra.safetensors"),
-    "progress": ("progress", "progress.parquet"),
-    "interventions": ("interventions", "interventions.parquet"),
+
+class Artefact(NamedTuple):
+    """One kind of result that other stages read."""
+
+    stage: str
+    """The stage, and rule, that makes it."""
+    file: str
+    """Name of its file."""
+    scope: Literal["block", "variant", "model"] = "block"
+    """What there is one of it for: each block of replicates of a variant; each variant, because
+    it is the same for all replicates; or each language model, whatever study uses it."""
+
+
+ARTEFACTS: dict[str, Artefact] = {
+    "model": Artefact("fetch", "files.parquet", "model"),
+    "dataset": Artefact("dataset", "dataset.parquet"),
+    "weights": Artefact("train", "weights.safetensors"),
+    "checkpoints": Artefact("train", "checkpoints.safetensors"),
+    "curves": Artefact("train", "curves.parquet"),
+    "activations": Artefact("activations", "activations.safetensors"),
+    "prompts": Artefact("prompts", "prompts.parquet", "variant"),
+    "states": Artefact("extract", "states/index.parquet", "variant"),
+    "extraction": Artefact("extract", "extraction.parquet", "variant"),
+    "behaviour": Artefact("behaviour", "behaviour.parquet", "variant"),
+    "geometry": Artefact("geometry", "geometry.parquet", "variant"),
+    "geometry_arrays": Artefact("geometry", "geometry.safetensors", "variant"),
+    "folds": Artefact("folds", "folds.parquet"),
+    "readout": Artefact("readout", "readout.parquet"),
+    "readout_values": Artefact("readout", "readout_values.parquet"),
+    "readout_weights": Artefact("readout", "readout.safetensors"),
+    "probes": Artefact("probe", "probes.parquet"),
+    "spectra": Artefact("spectra", "spectra.parquet"),
+    "spectra_arrays": Artefact("spectra", "spectra.safetensors"),
+    "progress": Artefact("progress", "progress.parquet"),
+    "interventions": Artefact("interventions", "interventions.parquet"),
 }
-"""For each artefact of a block: the stage that makes it and the name of its file."""
+"""The artefacts that stages exchange, by name."""
 
 
 def blocks(replicates: int, block_size: int) -> list[str]:
@@ -28,9 +54,23 @@ def blocks(replicates: int, block_size: int) -> list[str]:
     return [format_block(range(start, min(start + block_size, replicates))) for start in starts]
 
 
-def artefact_path(study: str, variant: str, block: str, artefact: str) -> str:
-    """The file of one artefact of one block."""
-    return f"results/{study}/{variant}/{block}/{ARTEFACTS[artefact][1]}"
+def artefact_path(artefact: str, study: str, variant: str, block: str | None = None) -> str:
+    """The file of an artefact of one variant, or of one of its blocks.
+
+    Raises:
+        ValueError: there is one for each block, and none was named.
+    """
+    place = ARTEFACTS[artefact]
+    if place.scope == "variant":
+        return f"results/{study}/{variant}/{place.file}"
+    if block is None:
+        raise ValueError(f"'{artefact}' belongs to a block of replicates, and none is given")
+    return f"results/{study}/{variant}/{block}/{place.file}"
+
+
+def model_path(model: str) -> str:
+    """The list of the files of one language model; the files lie beside it."""
+    return f"results/models/{model}/{ARTEFACTS['model'].file}"
 
 
 def upstream_uses(study: Study, artefacts: tuple[str, ...]) -> tuple[str, ...]:
@@ -41,8 +81,8 @@ def upstream_uses(study: Study, artefacts: tuple[str, ...]) -> tuple[str, ...]:
     stages = {stage.name: stage for stage in study.stages}
     waiting, seen, uses = list(artefacts), set[str](), set[str]()
     while waiting:
-        maker = ARTEFACTS[waiting.pop()][0]
-        if maker not in seen:
+        maker = ARTEFACTS[waiting.pop()].stage
+        if maker not in seen and maker in stages:
             seen.add(maker)
             waiting += stages[maker].reads
             uses.update(stages[maker].uses)

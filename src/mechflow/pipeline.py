@@ -9,13 +9,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel
-
 from mechflow.blocks import BLOCK_PATTERN
-from mechflow.config.base import Section
 from mechflow.config.root import Config
-from mechflow.config.variants import resolve_variant
-from mechflow.layout import ARTEFACTS, artefact_path, blocks, upstream_uses
+from mechflow.language_models.folder import model_files
+from mechflow.layout import ARTEFACTS, upstream_uses
+from mechflow.resolved import ResolvedStudies, dump
 from mechflow.staleness import canonical_json, code_digest
 from mechflow.studies.declaration import Figure, Stage, Study, Table
 from mechflow.studies.registry import study as declared_study
@@ -33,13 +31,8 @@ class Pipeline:
     def __init__(self, config: Config, scripts: Path) -> None:
         self._config = config
         self._scripts = scripts
-        self._resolved: dict[tuple[str, str], Section] = {}
+        self._resolved = ResolvedStudies(config)
         self.studies: dict[str, Study] = {name: declared_study(name) for name in config.studies}
-
-    def blocks(self, study: str) -> list[str]:
-        """Blocks of replicates of each variant of a study."""
-        block = self._config.studies[study]
-        return blocks(block.replicates, block.block_size)
 
     def constraints(self) -> dict[str, str]:
         """Regular expressions of the wildcards: the names that exist, and nothing else."""
@@ -50,6 +43,7 @@ class Pipeline:
             "study": _any_of(self.studies),
             "variant": _any_of(variants),
             "block": BLOCK_PATTERN,
+            "model": _any_of(self._config.models),
             "figure": _any_of(figures),
             "table": _any_of(tables),
         }
@@ -66,9 +60,9 @@ class Pipeline:
             f"results/{study}/claims.parquet",
             *(
                 path
-                for artefact, (stage, _) in ARTEFACTS.items()
-                if stage in stages
-                for path in self._paths(study, artefact)
+                for artefact, place in ARTEFACTS.items()
+                if place.stage in stages
+                for path in self._resolved.paths(artefact, study)
             ),
         ]
 
@@ -77,15 +71,33 @@ class Pipeline:
         pages = ["results/replication.md", "results/report.html"]
         return pages + [path for study in self.studies for path in self.targets(study)]
 
-    # Stages: one job for each block of each variant
+    # Language models: one job for each model that a variant uses
+
+    def model_inputs(self, wildcards: Wildcards) -> list[str]:
+        """The files of a local model; other models come from elsewhere."""
+        source = self._config.models[wildcards.model]
+        if source.folder is None:
+            return []
+        return [str(Path(source.folder, name)) for name in model_files(Path(source.folder))]
+
+    def model_spec(self, wildcards: Wildcards) -> str:
+        """Where a model comes from."""
+        source = self._config.models[wildcards.model]
+        return canonical_json({"stage": "fetch", "model": wildcards.model, "source": dump(source)})
+
+    def model_code(self, wildcards: Wildcards) -> str:
+        """Digest of the script that fetches models."""
+        return self._digest("fetch")
+
+    # Stages: one job for each variant, or for each block of its replicates
 
     def inputs(self, stage: str) -> Callable[[Wildcards], Inputs]:
         """Input function of a stage: what the study declares that it reads, named by artefact."""
 
         def stage_inputs(wildcards: Wildcards) -> Inputs:
             return {
-                artefact: artefact_path(
-                    wildcards.study, wildcards.variant, wildcards.block, artefact
+                artefact: self._resolved.path(
+                    artefact, wildcards.study, wildcards.variant, getattr(wildcards, "block", None)
                 )
                 for artefact in self._stage(wildcards.study, stage).reads
             }
@@ -101,7 +113,7 @@ class Pipeline:
                 "study": wildcards.study,
                 "variant": wildcards.variant,
                 "stage": stage,
-                "values": self._values(wildcards.study, wildcards.variant, declared.uses),
+                "values": self._resolved.values(wildcards.study, wildcards.variant, declared.uses),
             }
             return canonical_json(spec | ({"seed": self._config.seed} if declared.seeded else {}))
 
@@ -129,8 +141,8 @@ class Pipeline:
             {
                 **self._study_spec(wildcards.study, "figure", figure.reads),
                 "figure": {"name": figure.name, "module": figure.module},
-                "figures": _dump(getattr(block, "figures", None)),
-                "style": _dump(self._config.style),
+                "figures": dump(getattr(block, "figures", None)),
+                "style": dump(self._config.style),
             }
         )
 
@@ -223,7 +235,7 @@ class Pipeline:
             "replicates": block.replicates,
             "figures": {f.name: {"title": f.title, "caption": f.caption} for f in declared.figures},
             "tables": {t.name: {"title": t.title, "caption": t.caption} for t in declared.tables},
-            "variants": {name: _dump(self._variant(study, name)) for name in block.run},
+            "variants": {name: dump(self._resolved.variant(study, name)) for name in block.run},
         }
 
     def _study_spec(self, study: str, stage: str, reads: tuple[str, ...]) -> dict[str, Any]:
@@ -233,33 +245,19 @@ class Pipeline:
             "study": study,
             "stage": stage,
             "seed": self._config.seed,
-            "blocks": self.blocks(study),
+            "blocks": self._resolved.blocks(study),
             "variants": [
-                {"name": variant, "values": self._values(study, variant, uses)}
+                {
+                    "name": variant,
+                    "values": self._resolved.values(study, variant, uses),
+                    "source": self._resolved.model_source(study, variant),
+                }
                 for variant in self._config.studies[study].run
             ],
         }
 
     def _study_inputs(self, study: str, reads: tuple[str, ...]) -> Inputs:
-        return {artefact: self._paths(study, artefact) for artefact in reads}
-
-    def _paths(self, study: str, artefact: str) -> list[str]:
-        variants = self._config.studies[study].run
-        return [
-            artefact_path(study, v, block, artefact)
-            for v in variants
-            for block in self.blocks(study)
-        ]
-
-    def _variant(self, study: str, name: str) -> Section:
-        key = (study, name)
-        if key not in self._resolved:
-            self._resolved[key] = resolve_variant(self._config.studies[study], name)
-        return self._resolved[key]
-
-    def _values(self, study: str, variant: str, uses: tuple[str, ...]) -> dict[str, Any]:
-        resolved = self._variant(study, variant)
-        return {key: _dump(_get(resolved, key)) for key in uses}
+        return {artefact: self._resolved.paths(artefact, study) for artefact in reads}
 
     def _digest(self, script: str, *modules: str) -> str:
         return code_digest((str(self._scripts / f"{script}.py"), *modules))
@@ -285,15 +283,3 @@ def _named(declared: tuple[Declared, ...], name: str, study: str) -> Declared:
             return candidate
     known = ", ".join(candidate.name for candidate in declared) or "none"
     raise LookupError(f"study '{study}' declares no '{name}', only: {known}")
-
-
-def _get(section: BaseModel, key: str) -> Any:
-    """The value at a dotted key, such as ``dataset.p``."""
-    value: Any = section
-    for part in key.split("."):
-        value = getattr(value, part)
-    return value
-
-
-def _dump(value: Any) -> Any:
-    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value

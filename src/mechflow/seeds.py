@@ -6,7 +6,7 @@ variant or a control leaves every other stream as it was. No global generator is
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ class Seeds:
             [self.root, self.study, self.variant, replicate, purpose], separators=(",", ":")
         )
         return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+
+    def shared(self) -> "Seeds":
+        """The streams that all variants of the study have in common."""
+        return replace(self, variant="")
 
     def torch(self, replicate: int | None, purpose: str) -> "torch.Generator":
         """A fresh torch generator on the CPU, at the start of the stream."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from mechflow.artifacts import SHARDED
 from mechflow.task import Task
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ def run(task: Task) -> None:
     """Runs ``mechflow.studies.<study>.<stage>.run`` and writes the artefacts that it returns.
 
     The function gets every input by the name of its artefact and every configuration value by the
-    last part of its key. Of ``replicates``, ``seeds``, ``device`` and ``resume`` it gets those
-    that are among its parameters.
+    last part of its key. Of ``replicates``, ``seeds``, ``device``, ``resume`` and ``shards`` it
+    gets those that are among its parameters.
     """
     function = task.stage.run
     write(task, function(**artefacts(task), **task.sections, **_offered(task, function)))
@@ -25,12 +26,17 @@ def run(task: Task) -> None:
 
 def artefacts(task: Task) -> dict[str, Any]:
     """All inputs of a job that reads one block, by name."""
-    return {
-        name: task.read_table(name)
-        if is_table(task.inputs(name)[0].name)
-        else task.read_tensors(name)
-        for name in task.input_names
-    }
+    return {name: _read(task, name) for name in task.input_names}
+
+
+def _read(task: Task, name: str) -> Any:
+    if name == "model":
+        return task.read_model(name)
+    if name in SHARDED:
+        return task.read_shards(name)
+    if is_table(task.inputs(name)[0].name):
+        return task.read_table(name)
+    return task.read_tensors(name)
 
 
 def write(task: Task, outputs: "Mapping[str, pd.DataFrame | Mapping[str, Tensor]]") -> None:
@@ -58,5 +64,5 @@ def is_table(file_name: str) -> bool:
 
 def _offered(task: Task, function: Callable[..., Any]) -> dict[str, Any]:
     wanted = inspect.signature(function).parameters
-    names = ("replicates", "seeds", "device", "resume")
+    names = ("replicates", "seeds", "device", "resume", "shards")
     return {name: getattr(task, name) for name in names if name in wanted}

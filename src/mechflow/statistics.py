@@ -70,6 +70,14 @@ def median_interval(
     return _bootstrap_interval(one_axis(values), np.median, confidence, generator, resamples)
 
 
+def share_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Share of successes among n independent trials with Wilson's score interval (Wilson 1927)."""
+    if n == 0:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    bounds = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    return Interval(successes / n, float(bounds.low), float(bounds.high), n)
+
+
 def geometric_mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """Geometric mean, for values over orders of magnitude: Student's t interval of logarithms.
 
@@ -109,6 +117,31 @@ def difference_interval(first: ArrayLike, second: ArrayLike, confidence: float =
     freedom = (x_part + y_part) ** 2 / (x_part**2 / (x.size - 1) + y_part**2 / (y.size - 1))
     half = float(stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(x_part + y_part))
     return Interval(centre, centre - half, centre + half, n)
+
+
+def jackknife_interval(
+    estimate: float, leave_one_out: ArrayLike, confidence: float = 0.95
+) -> Interval:
+    """Interval of an estimate that cannot be averaged, from estimates without each group of data.
+
+    The variance is (G - 1) / G Σ (θ_g - mean θ)² over the G groups of nearly equal size (Tukey
+    1958; Efron 1982, chapter 3), the bounds are those of Student's t with G - 1 degrees of
+    freedom. The centre is the estimate as given: a bias, such as that of a share of variance
+    under noise, is not corrected. One group gives NaN bounds; n is the number of groups.
+
+    Args:
+        estimate: The estimate from all of the data.
+        leave_one_out: The same estimate without the first group, without the second, ...
+        confidence: Probability that the interval covers the truth.
+    """
+    without = one_axis(leave_one_out)
+    n = without.size
+    # The standard error of a mean of n values with (n - 1) times the spread.
+    deviation = (n - 1) * without.std(ddof=1) if n > 1 else math.nan
+    half = _t_half_width(np.array([deviation]), np.array([n]), confidence).item()
+    if math.isnan(estimate):
+        return Interval(math.nan, math.nan, math.nan, n)
+    return Interval(estimate, estimate - half, estimate + half, n)
 
 
 def summarise(

@@ -2,8 +2,7 @@
 
 import importlib
 import json
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -13,21 +12,20 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from mechflow.artifacts import (
+    SHARDED,
     Batch,
     Owner,
     Provenance,
     ResumeFile,
+    ShardWriter,
     collect,
-    content_digest,
-    read_table,
-    read_tensors,
-    stored_digest,
     write_bytes,
     write_table,
     write_tensors,
     write_text,
 )
 from mechflow.blocks import parse_block
+from mechflow.inputs import Inputs
 from mechflow.seeds import Seeds
 from mechflow.studies import registry
 
@@ -40,31 +38,28 @@ class JobError(Exception):
     """A problem that the user can solve; its message says how, so no traceback is shown."""
 
 
-class Task:
+class Task(Inputs):
     """One run of one stage: its inputs, its share of the configuration, its outputs.
 
-    Inputs and outputs go by the names they have in the rule. A name is also the kind of artefact,
-    unless `kind` says otherwise. Outputs are collected and appear when the job succeeds.
+    Outputs go by the names they have in the rule, as inputs do; they are collected and appear when
+    the job succeeds.
 
     Attributes:
         spec: The configuration values that the stage uses, as the rule states them.
         wildcards: The rule's wildcards.
         rule: The rule's name.
-        threads: How many threads the job may use.
-        owner: The study, variant and block that the job computes.
     """
 
     def __init__(self, snakemake: "snakemake.iocontainers.Snakemake", batch: Batch) -> None:
         self._snakemake = snakemake
         self._batch = batch
-        self._inputs: dict[str, str] = {}
         self.spec: dict[str, Any] = json.loads(snakemake.params.spec)
         self.wildcards: dict[str, str] = dict(snakemake.wildcards.items())
         self.rule: str = snakemake.rule
-        self.threads: int = snakemake.threads
-        self.owner = Owner(
+        owner = Owner(
             self.spec.get("study"), self.wildcards.get("variant"), self.wildcards.get("block")
         )
+        super().__init__(snakemake.input, owner, snakemake.threads)
 
     @cached_property
     def device(self) -> str:
@@ -133,83 +128,9 @@ class Task:
         return TypeAdapter(declared).validate_json(json.dumps(value))
 
     @property
-    def input_names(self) -> list[str]:
-        """Names of the rule's inputs."""
-        return list(self._snakemake.input.keys())
-
-    @property
     def output_names(self) -> list[str]:
         """Names of the rule's outputs."""
         return list(self._snakemake.output.keys())
-
-    def inputs(self, name: str) -> list[Path]:
-        """The files of one named input, in the rule's order."""
-        value = getattr(self._snakemake.input, name)
-        return [Path(value)] if isinstance(value, str) else [Path(item) for item in value]
-
-    def read_table(self, name: str, kind: str | None = None) -> pd.DataFrame:
-        """Reads an input table that belongs to this job's study, variant and block."""
-        return self._table(self._single_input(name), kind or name, self.owner, name)
-
-    def read_tables(self, name: str, kind: str | None = None) -> pd.DataFrame:
-        """Reads the tables of many variants and blocks as one, with both as first columns.
-
-        Rows keep the order of the rule's input. Each file must be of the variant and block whose
-        folder it lies in.
-        """
-        kind = kind or name
-        frames = []
-        for path in self.inputs(name):
-            owner = self._owner_by_folder(path)
-            frame = self._table(path, kind, owner, f"{name}/{owner.variant}/{owner.block}")
-            frame.insert(0, "variant", owner.variant)
-            frame.insert(1, "block", owner.block)
-            frames.append(frame)
-        return pd.concat(frames, ignore_index=True)
-
-    def read_tables_of_studies(self, name: str) -> pd.DataFrame:
-        """Reads one table of each study as one, with `study` as first column.
-
-        Each file must be of the study whose folder it lies in.
-        """
-        frames = []
-        for path in self.inputs(name):
-            frame = self.read_table_of_study(name, path, name)
-            frame.insert(0, "study", path.parent.name)
-            frames.append(frame)
-        return pd.concat(frames, ignore_index=True)
-
-    def read_table_of_study(self, name: str, path: Path, kind: str) -> pd.DataFrame:
-        """Reads one file of a named input; it must be of the study whose folder it lies in."""
-        study = path.parent.name
-        return self._table(path, kind, Owner(study, None, None), f"{name}/{study}/{path.stem}")
-
-    def read_tensors(
-        self, name: str, kind: str | None = None, names: Iterable[str] | None = None
-    ) -> dict[str, "torch.Tensor"]:
-        """Maps input tensors that belong to this job's study, variant and block."""
-        return self._tensors(self._single_input(name), kind or name, self.owner, name, names)
-
-    def read_tensors_of_all(
-        self, name: str, kind: str | None = None, names: Iterable[str] | None = None
-    ) -> dict[tuple[str, str], dict[str, "torch.Tensor"]]:
-        """Maps the tensors of many variants and blocks, by (variant, block) in the input's order.
-
-        Each file must be of the variant and block whose folder it lies in.
-        """
-        wanted = None if names is None else list(names)
-        found: dict[tuple[str, str], dict[str, torch.Tensor]] = {}
-        for path in self.inputs(name):
-            owner = self._owner_by_folder(path)
-            key = (str(owner.variant), str(owner.block))
-            found[key] = self._tensors(path, kind or name, owner, "/".join((name, *key)), wanted)
-        return found
-
-    def read_file(self, name: str) -> bytes:
-        """Reads an input that is no artefact, such as a picture or a configuration file."""
-        path = self._single_input(name)
-        self._inputs[name] = content_digest(path)
-        return path.read_bytes()
 
     def write_table(self, name: str, frame: pd.DataFrame, kind: str | None = None) -> None:
         """Writes an output table with its provenance."""
@@ -253,8 +174,14 @@ class Task:
             seed=self.spec.get("seed"),
             device=self.device,
             threads=self.threads,
-            inputs=self._inputs,
+            inputs=self._digests,
         )
+
+    def output_folder(self, name: str) -> Path:
+        """The folder of an output whose file lists others beside it."""
+        folder = self._output(name).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     @property
     def resume(self) -> ResumeFile:
@@ -262,29 +189,11 @@ class Task:
         folder = Path(next(iter(self._snakemake.output))).parent
         return ResumeFile(folder / f".{self.rule}.resume.safetensors", self.provenance("resume"))
 
-    def _table(self, path: Path, kind: str, owner: Owner, label: str) -> pd.DataFrame:
-        frame = read_table(path, kind, owner)
-        self._inputs[label] = stored_digest(path, kind)
-        return frame
-
-    def _tensors(
-        self, path: Path, kind: str, owner: Owner, label: str, names: Iterable[str] | None
-    ) -> dict[str, "torch.Tensor"]:
-        tensors = read_tensors(path, kind, owner, names)
-        self._inputs[label] = stored_digest(path, kind)
-        self._bound_threads()
-        return tensors
-
-    def _single_input(self, name: str) -> Path:
-        (path,) = self.inputs(name)
-        return path
+    @property
+    def shards(self) -> ShardWriter:
+        """Writes the shards of this job's output; to be asked for after reading the inputs."""
+        (name,) = (name for name in self.output_names if name in SHARDED)
+        return ShardWriter(self._output(name).parent, name, self.provenance(name))
 
     def _output(self, name: str) -> Path:
         return Path(getattr(self._snakemake.output, name))
-
-    def _owner_by_folder(self, path: Path) -> Owner:
-        return Owner(self.owner.study, path.parent.parent.name, path.parent.name)
-
-    def _bound_threads(self) -> None:
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(self.threads)

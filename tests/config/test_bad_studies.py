@@ -10,7 +10,12 @@ Case = tuple[str, str, str, tuple[str, ...]]
 # name: (section, text with "# !" on the line to be named, key and value, what is said)
 CASES: dict[str, Case] = {
     # unknown keys
-    "unknown_top_level_key": ("", "sead: 3 # !", "sead = 3", ("'seed'", "seed, style, studies")),
+    "unknown_top_level_key": (
+        "",
+        "sead: 3 # !",
+        "sead = 3",
+        ("'seed'", "seed, style, models, studies"),
+    ),
     "unknown_study": (
         "studies",
         "modular_adition: {} # !",

@@ -8,8 +8,9 @@ import pytest
 import mechflow
 
 PACKAGE = Path(mechflow.__file__).parent
+SHARED = ("base", "language_models", "sections", "study")
 DECLARATIONS = [
-    *(PACKAGE / "config" / f"{name}.py" for name in ("base", "sections", "study")),
+    *(PACKAGE / "config" / f"{name}.py" for name in SHARED),
     *sorted((PACKAGE / "studies").glob("*/config.py")),
 ]
 VALIDATORS = {"field_validator", "model_validator"}
@@ -51,5 +52,5 @@ def test_declarations_import_only_declarations(path: Path) -> None:
     names = {n.module or "" for n in ast.walk(module) if isinstance(n, ast.ImportFrom)}
     names |= {a.name for n in ast.walk(module) if isinstance(n, ast.Import) for a in n.names}
     ours = {name for name in names if name.startswith("mechflow")}
-    assert ours <= {f"mechflow.config.{name}" for name in ("base", "sections", "study")}
+    assert ours <= {f"mechflow.config.{name}" for name in SHARED}
     assert names - ours <= {"typing", "pydantic", "pydantic_core"}

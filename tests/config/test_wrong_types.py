@@ -11,11 +11,12 @@ from mechflow.config.explain import expected, keys_below
 from mechflow.config.loading import ConfigError, load_config
 from mechflow.config.schema import config_schema
 from mechflow.config.variants import overlay
+from mechflow.studies.registry import studies
 
 FIELDS = {
     key: inner
     for key, inner in keys_below(config_schema())
-    if key not in {"studies", "studies.modular_addition"}
+    if key not in {"studies", *(f"studies.{study}" for study in studies())}
 }
 WRONG = {
     "integer": st.one_of(st.text(), st.booleans(), st.floats(), st.lists(st.integers())),
@@ -54,8 +55,17 @@ def quoted(value: object) -> object:
 def smallest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As little as a configuration can hold, since it is read hundreds of times."""
     file = tmp_path_factory.mktemp("config") / "smallest.yaml"
-    variants = "{full: {}, ternary: {model: {precision: ternary}}, binary: {}}"
-    file.write_text(f"studies: {{modular_addition: {{run: [full], variants: {variants}}}}}")
+    file.write_text(
+        "models: {smollm2: {package: smollm2-135m-instruct}}\n"
+        "studies:\n"
+        "  modular_addition:\n"
+        "    run: [full]\n"
+        "    variants: {full: {}, ternary: {model: {precision: ternary}}, binary: {}}\n"
+        "  number_probes:\n"
+        "    run: [operand]\n"
+        "    variants: {operand: {}, ternary: {}}\n"
+        "    figures: {untrained: null, sums: null, causal: null}\n"
+    )
     load_config([file])
     return file
 
@@ -126,7 +136,8 @@ ANYTHING = st.recursive(
 
 @given(
     st.dictionaries(
-        st.sampled_from([*sorted(FIELDS), "studies", "studies.modular_addition"]), ANYTHING
+        st.sampled_from([*sorted(FIELDS), "studies", *(f"studies.{study}" for study in studies())]),
+        ANYTHING,
     )
 )
 def test_whatever_is_given_the_outcome_is_a_configuration_or_its_problems(

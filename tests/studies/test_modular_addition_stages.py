@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mechflow import fourier
-from mechflow.artifacts.tables import SCHEMAS
+from mechflow.artifacts import SCHEMAS
 from mechflow.models.quantise import quantise
 from mechflow.models.stacked import StackedTransformer
 from mechflow.studies.modular_addition.activations import untrained

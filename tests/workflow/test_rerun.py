@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from copy import deepcopy
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -43,12 +44,14 @@ def touch(*names: str) -> Edit:
 
 def set_toy(value: object, *path: str) -> Edit:
     """Sets a key of the toy study's block."""
-    return set_key(value, "studies", "toy", *path)
+    return set_key(CONFIG, value, "studies", "toy", *path)
 
 
-def set_key(value: object, *path: str) -> Edit:
+def set_key(base: dict[str, Any], value: object, *path: str) -> Edit:
+    """Sets a key of a configuration."""
+
     def edit(workspace: Workspace) -> None:
-        config = deepcopy(CONFIG)
+        config = deepcopy(base)
         section = config
         for key in path[:-1]:
             section = section.setdefault(key, {})
@@ -56,6 +59,11 @@ def set_key(value: object, *path: str) -> Edit:
         workspace.configure(config)
 
     return edit
+
+
+def code(name: str) -> Edit:
+    """Adds a statement to a module."""
+    return lambda workspace: workspace.write(name, workspace.path(name).read_text() + "\n_X = 1\n")
 
 
 def swap_values_of_two_variants(workspace: Workspace) -> None:
@@ -124,7 +132,7 @@ EDITS: dict[str, tuple[Edit, set[str]]] = {
         set(),
     ),
     # Values
-    "root seed": (set_key(4, "seed"), jobs(*ALL)),
+    "root seed": (set_key(CONFIG, 4, "seed"), jobs(*ALL)),
     "dataset": (set_toy({"dataset": {"p": 5}}, "defaults"), jobs(*ALL)),
     "training": (set_toy({"training": {"pause": 0.5}}, "defaults"), jobs("train", *AFTER_TRAIN)),
     "training of one variant": (
@@ -140,7 +148,7 @@ EDITS: dict[str, tuple[Edit, set[str]]] = {
         replace(f"{TOY}/config.py", "scale: float = 1.0", "scale: float = 2.0"),
         jobs("probe", *AFTER_PROBE),
     ),
-    "style": (set_key({"colours": {"slow": "#000000"}}, "style"), jobs(*FIGURES, "report")),
+    "style": (set_key(CONFIG, {"colours": {"slow": "#000000"}}, "style"), jobs(*FIGURES, "report")),
     "figures of the study": (set_toy(False, "figures", "legend"), jobs(*FIGURES, "report")),
     "replicates": (
         set_toy(3, "replicates"),

@@ -3,12 +3,11 @@
 Figures and tables are left to the toy study: those of a real one may grow.
 """
 
-from copy import deepcopy
 from typing import Any
 
 import pytest
 
-from tests.workflow.test_rerun import Edit
+from tests.workflow.test_rerun import Edit, code, set_key
 from tests.workflow.workspace import Workspace
 
 TOY = "mechflow/studies/toy"
@@ -30,21 +29,7 @@ FROM_DATASET = {"dataset", *FROM_TRAIN}
 
 def default(value: object, *path: str) -> Edit:
     """Sets a value that all variants share."""
-
-    def edit(workspace: Workspace) -> None:
-        config = deepcopy(CONFIG)
-        section: dict[str, Any] = config["studies"]["modular_addition"].setdefault("defaults", {})
-        for key in path[:-1]:
-            section = section.setdefault(key, {})
-        section[path[-1]] = value
-        workspace.configure(config)
-
-    return edit
-
-
-def code(name: str) -> Edit:
-    """Adds a statement to a module."""
-    return lambda workspace: workspace.write(name, workspace.path(name).read_text() + "\n_X = 1\n")
+    return set_key(CONFIG, value, "studies", "modular_addition", "defaults", *path)
 
 
 EDITS: dict[str, tuple[Edit, set[str]]] = {

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from mechflow.blocks import BLOCK_PATTERN
 
 ROOT = Path(__file__).parents[2]
 TOY = Path(__file__).with_name("toy")
@@ -142,7 +145,10 @@ class Workspace:
         return {row["output_file"]: (row["rule"], row["plan"] != "no update") for row in rows}
 
     def stale(self) -> set[str]:
-        """What must run: ``study/stage/variant/block``, ``study/curves.figure``, ``report``, ..."""
+        """What must run: ``study/stage/variant/block``, ``study/curves.figure``, ``report``, ...
+
+        What replicates share is ``study/stage/variant``, and a language model ``fetch/model``.
+        """
         return {job(path, rule) for path, (rule, stale) in self.plan().items() if stale}
 
     def pretend_made(self) -> None:
@@ -164,4 +170,9 @@ def job(path: str, rule: str) -> str:
         return f"{parts[1]}/{Path(path).stem}.{rule}"
     if rule == "claims":
         return f"{parts[0]}/claims"
-    return "/".join((parts[0], rule, *parts[1:3])) if len(parts) == 4 else rule
+    if rule == "fetch":
+        return f"fetch/{parts[1]}"
+    if len(parts) < 3:
+        return rule
+    owner = parts[1:3] if re.fullmatch(BLOCK_PATTERN, parts[2]) else parts[1:2]
+    return "/".join((parts[0], rule, *owner))

@@ -15,7 +15,8 @@ rule report:
         mem_mb=2000,
         runtime=15,
     params:
-        spec=pipeline.report_spec(),
+        # In plain text, Snakemake would take the braces of a template for wildcards.
+        spec=lambda wildcards: pipeline.report_spec(),
         code=pipeline.report_code(),
     message:
         "Report of all studies"

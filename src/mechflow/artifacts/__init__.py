@@ -15,6 +15,7 @@ from mechflow.artifacts.errors import (
     ArtifactWriteError,
 )
 from mechflow.artifacts.files import Batch, write_bytes, write_text
+from mechflow.artifacts.listed import check_listed_files, list_files
 from mechflow.artifacts.provenance import (
     SCHEMA_VERSION,
     Owner,
@@ -23,12 +24,15 @@ from mechflow.artifacts.provenance import (
     read_provenance,
 )
 from mechflow.artifacts.resume import ResumeFile
-from mechflow.artifacts.tables import SCHEMAS, Column, read_table, write_table
+from mechflow.artifacts.schemas import SCHEMAS, Column
+from mechflow.artifacts.shards import SHARDED, Shards, ShardWriter
+from mechflow.artifacts.tables import read_table, write_table
 from mechflow.artifacts.tensors import TENSOR_KINDS, read_tensors, write_tensors
 
 __all__ = [
     "SCHEMAS",
     "SCHEMA_VERSION",
+    "SHARDED",
     "TENSOR_KINDS",
     "ArtifactDamagedError",
     "ArtifactError",
@@ -41,8 +45,12 @@ __all__ = [
     "Owner",
     "Provenance",
     "ResumeFile",
+    "ShardWriter",
+    "Shards",
+    "check_listed_files",
     "collect",
     "content_digest",
+    "list_files",
     "read_provenance",
     "read_table",
     "read_tensors",

@@ -3,17 +3,10 @@
 import os
 from pathlib import Path
 
-MADE_BY = {
-    "dataset": "dataset",
-    "weights": "train",
-    "checkpoints": "train",
-    "curves": "train",
-    "activations": "activations",
-    "probes": "probe",
-    "spectra": "spectra",
-    "spectra_arrays": "spectra",
-    "progress": "progress",
-    "interventions": "interventions",
+from mechflow.layout import ARTEFACTS
+
+MADE_BY = {artefact: place.stage for artefact, place in ARTEFACTS.items()} | {
+    "state_shard": "extract",
     "figure_data": "figure",
     "table": "table",
     "claims": "claims",

@@ -40,8 +40,10 @@ _LIBRARIES = (
     "scikit-learn",
     "scipy",
     "snakemake",
+    "tokenizers",
     "torch",
     "transformer-lens",
+    "transformers",
 )
 
 

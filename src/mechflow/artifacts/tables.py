@@ -3,7 +3,6 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -25,88 +24,7 @@ from mechflow.artifacts.provenance import (
     pack,
     read_provenance,
 )
-
-
-class Column(NamedTuple):
-    """One column of a table."""
-
-    name: str
-    dtype: str
-    """int64, float64 or string."""
-    description: str
-    """What it means, with its unit where it has one."""
-
-
-_REPLICATE = Column("replicate", "int64", "number of the training replicate, from 0")
-_STEP = Column("step", "int64", "number of optimiser updates made so far [updates]")
-_SPLIT = Column("split", "string", "train, test, all; empty if the split does not matter")
-_DRAW = Column("draw", "int64", "number of the random draw of a control, 0 if there is none")
-_MODEL = Column("model", "string", "trained, untrained or gaussian")
-
-SCHEMAS: dict[str, tuple[Column, ...]] = {
-    "dataset": (
-        _REPLICATE,
-        Column("example", "int64", "number of the example, the same in all replicates"),
-        Column("split", "string", "train or test"),
-    ),
-    "curves": (
-        _REPLICATE,
-        _STEP,
-        _SPLIT,
-        Column("metric", "string", "loss, accuracy, flip_rate.<parameter> or squared_weights"),
-        Column(
-            "value",
-            "float64",
-            "loss [nats], accuracy [fraction], flip rate [fraction of signs changed per update], "
-            "sum of squared weights [1]",
-        ),
-    ),
-    "probes": (
-        _REPLICATE,
-        _MODEL,
-        Column("site", "string", "hook name of the activation that is probed"),
-        Column("target", "string", "what is predicted: a, b, sum, cos or sin"),
-        Column("frequency", "int64", "k of cos or sin of 2 pi k (a + b) / p, 0 for class labels"),
-        Column("control", "string", "none or shuffled_labels"),
-        _SPLIT,
-        Column("metric", "string", "accuracy or r2"),
-        Column("value", "float64", "accuracy [fraction] or R squared [1]"),
-    ),
-    "spectra": (
-        _REPLICATE,
-        _MODEL,
-        Column("weights", "string", "latent or quantised"),
-        Column("matrix", "string", "what is analysed: W_E, W_L, neurons, logits or pattern"),
-        Column("quantity", "string", "what is measured, such as fourier_norm or singular_value"),
-        Column("index", "int64", "basis row, rank, frequency or neuron, by quantity; 0 if none"),
-        Column("value", "float64", "norm, singular value, fraction, frequency or count [1]"),
-    ),
-    "progress": (
-        _REPLICATE,
-        _STEP,
-        Column("metric", "string", "restricted_loss, excluded_loss, gini.<matrix>, loss, ..."),
-        Column("definition", "string", "sum_directions or block_2x2; empty if there is only one"),
-        _SPLIT,
-        Column("control", "string", "none or random_frequencies"),
-        _DRAW,
-        Column("value", "float64", "losses [nats], Gini coefficients and squared weights [1]"),
-    ),
-    "interventions": (
-        _REPLICATE,
-        Column("intervention", "string", "none, remove_key, keep_key or ablate_cluster"),
-        Column("site", "string", "where it acts: W_E or mlp_post"),
-        Column("frequency", "int64", "frequency k that is acted on, -1 for all key frequencies"),
-        Column("control", "string", "none, random_frequencies or random_neurons"),
-        _DRAW,
-        _SPLIT,
-        Column("metric", "string", "loss or accuracy"),
-        Column("value", "float64", "loss [nats] or accuracy [fraction]"),
-    ),
-}
-"""Columns of the kinds of table that stages exchange; tables of other kinds are free in form."""
-
-EXTENSIBLE = frozenset({"dataset"})
-"""Kinds whose declared columns are followed by others of the study's own."""
+from mechflow.artifacts.schemas import EXTENSIBLE, SCHEMAS
 
 _ARROW_TYPES = {"int64": pa.int64(), "float64": pa.float64(), "string": pa.string()}
 

@@ -29,9 +29,20 @@ from mechflow.artifacts.provenance import (
 if TYPE_CHECKING:
     import torch
 
-TENSOR_KINDS = ("weights", "checkpoints", "activations", "spectra_arrays", "resume")
+TENSOR_KINDS = (
+    "weights",
+    "checkpoints",
+    "activations",
+    "state_shard",
+    "readout_weights",
+    "geometry_arrays",
+    "spectra_arrays",
+    "resume",
+)
 """Kinds of tensor files. Every tensor has a leading replicate axis [R, ...]; those of checkpoints
-have [C, R, ...], beside the int64 tensor "step" [C] of updates made [updates]."""
+have [C, R, ...], beside the int64 tensor "step" [C] of updates made [updates]. Those that belong to
+a variant and no replicate begin with another axis: examples for shards of states [n, ...], layers
+for geometry [L, ...]."""
 
 
 def write_tensors(
@@ -148,7 +159,8 @@ def _refuse_nonfinite(
         return
     position = (~finite).nonzero()[0].tolist()
     axis = 1 if kind == "checkpoints" else 0
-    where = f"replicate index {position[axis]}" if len(position) > axis else f"index {position}"
+    replicated = block is not None and len(position) > axis
+    where = f"replicate index {position[axis]}" if replicated else f"index {position}"
     raise ArtifactWriteError(
         path,
         f"not written: tensor '{name}' holds {tensor[tuple(position)].item()} at {where}"

@@ -79,6 +79,8 @@ def expected(schema: Schema) -> str:
     if kind == "object":
         least = schema.get("minProperties", 0)
         return "a mapping of names to values" + (f", at least {least}" if least else "")
+    if "$comment" in schema:
+        return str(schema["$comment"])
     if kind == "string" and "pattern" in schema:
         example = f" such as {schema['examples'][0]}" if "examples" in schema else ""
         return f"text{example} (pattern {schema['pattern']})"

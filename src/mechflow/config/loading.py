@@ -12,10 +12,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from mechflow.config.explain import Finding, findings
+from mechflow.config.language_models import LanguageModelUse
 from mechflow.config.problems import ConfigError, Problem
 from mechflow.config.root import Config
 from mechflow.config.sources import KeyPath, Located, merge, read_overrides, read_yaml
-from mechflow.config.variants import overlay, twins
+from mechflow.config.variants import overlay, resolved_variants, twins
 from mechflow.studies.declaration import Study
 from mechflow.studies.registry import studies
 
@@ -86,7 +87,7 @@ def _check(data: dict[str, Any]) -> list[Finding]:
         if isinstance(block, dict):
             found += _check_variants(block, ("studies", name), declared)
     if config is not None and not found:
-        found += _twins(config)
+        found += [*_unknown_models(config), *_twins(config)]
     return found
 
 
@@ -115,6 +116,19 @@ def _below(section: KeyPath, error: ValidationError) -> Iterator[Finding]:
     """Findings of a section's validation, with paths relative to it."""
     for path, value, text in findings(error, section):
         yield path[len(section) :], value, text
+
+
+def _unknown_models(config: Config) -> Iterator[Finding]:
+    """Variants that look into a language model which is not described."""
+    for study, block in config.studies.items():
+        for variant, resolved in resolved_variants(block).items():
+            use = getattr(resolved, "model", None)
+            if isinstance(use, LanguageModelUse) and use.name not in config.models:
+                own = "name" in block.variants[variant].get("model", {})
+                inside = ("variants", variant) if own else ("defaults",)
+                known = ", ".join(config.models) or "none"
+                path: KeyPath = ("studies", study, *inside, "model", "name")
+                yield path, f'"{use.name}"', f"no such model is described under models: {known}"
 
 
 def _twins(config: Config) -> Iterator[Finding]:

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler, field_validator, model_validator
+from pydantic import Field, GetCoreSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from mechflow.config.base import Section
+from mechflow.config.language_models import LanguageModelSource, ModelName
 from mechflow.config.sections import NonNegativeInt
 from mechflow.config.study import StudyBlock, Style
 from mechflow.studies.registry import studies
@@ -33,6 +34,8 @@ class Config(Section):
     """Root of all random numbers; another seed is an independent repetition of everything."""
     style: Style = Style()
     """Appearance of all figures."""
+    models: dict[ModelName, LanguageModelSource] = Field(default_factory=dict)
+    """Language models that variants may name; only those that are used are fetched."""
     studies: Annotated[dict[str, StudyBlock], RegisteredStudies]
     """The studies to run, by name."""
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
+from mechflow.config.language_models import LanguageModelSource
 from mechflow.config.study import Style
 from mechflow.seeds import Seeds
 from mechflow.studies import registry
@@ -40,7 +41,12 @@ class FigureData:
     """
 
     def __init__(
-        self, reader: Reader, variants: Mapping[str, Mapping[str, Any]], seed: int, study: str
+        self,
+        reader: Reader,
+        variants: Mapping[str, Mapping[str, Any]],
+        seed: int,
+        study: str,
+        sources: Mapping[str, LanguageModelSource] | None = None,
     ) -> None:
         """Names the data; nothing is read yet.
 
@@ -49,12 +55,14 @@ class FigureData:
             variants: for each variant, its sections and values by dotted key.
             seed: the root seed.
             study: the study's name.
+            sources: for each variant that uses a language model, where that comes from.
         """
         self.variants = tuple(variants)
         self._reader = reader
         self._values = variants
         self._seed = seed
         self._study = study
+        self._sources = dict(sources or {})
         self._tables: dict[str, pd.DataFrame] = {}
         self._tensors: dict[str, Mapping[tuple[str, str], Mapping[str, torch.Tensor]]] = {}
 
@@ -67,7 +75,12 @@ class FigureData:
             }
             for variant in task.spec["variants"]
         }
-        return cls(task, variants, task.spec["seed"], task.spec["study"])
+        sources = {
+            variant["name"]: LanguageModelSource.model_validate(variant["source"])
+            for variant in task.spec["variants"]
+            if variant["source"] is not None
+        }
+        return cls(task, variants, task.spec["seed"], task.spec["study"], sources)
 
     def table(self, artefact: str) -> pd.DataFrame:
         """A table with the columns ``variant`` and ``block`` before its own."""
@@ -98,6 +111,14 @@ class FigureData:
         for key, value in sorted(self._values[variant].items()):
             _set(sections, key.split("."), value)
         return sections
+
+    def model_source(self, variant: str) -> LanguageModelSource:
+        """Where the language model of a variant comes from.
+
+        Raises:
+            KeyError: the variant uses none.
+        """
+        return self._sources[variant]
 
     def generator(self, purpose: str) -> np.random.Generator:
         """Random numbers for bootstrap intervals and permutation tests, the same every time."""

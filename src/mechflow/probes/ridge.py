@@ -6,7 +6,6 @@ penalty, and of adding targets, does not depend on the number of rows. All sums 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +13,11 @@ from torch import Tensor
 
 PENALTIES: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """Default grid of penalties, in units of the mean eigenvalue of the centred Gram matrix."""
+
+COLUMNS_AT_ONCE = 96
+"""Blocks in which a Gram matrix is summed, above its diagonal only: it is symmetric."""
+
+TOO_FEW_ROWS = "a linear fit needs at least 2 train rows, got {}"
 
 
 @dataclass(frozen=True)
@@ -44,33 +48,49 @@ class RidgeFit:
 def centred_moments(
     batches: Iterable[tuple[Float[Tensor, "n d"], Float[Tensor, "n t"]]],
 ) -> Moments:
-    """Accumulate the moments of (features, targets) batches in one pass.
+    """Moments of (features, targets) batches, enough rows for a fit.
+
+    Raises:
+        ValueError: if there are fewer than two rows, or a feature or target is not finite.
+    """
+    moments = accumulate_moments(batches)
+    if moments.count < 2:
+        raise ValueError(TOO_FEW_ROWS.format(moments.count))
+    return moments
+
+
+def accumulate_moments(
+    batches: Iterable[tuple[Float[Tensor, "n d"], Float[Tensor, "n t"]]],
+) -> Moments:
+    """Accumulate the moments of (features, targets) batches in one pass; one row is enough.
 
     The sums are taken about the mean of the first batch and moved to the overall mean at the end,
     so a mean that is large beside the spread costs no precision.
 
     Raises:
-        ValueError: if there are fewer than two rows, or a feature or target is not finite.
+        ValueError: if there is no row, or a feature or target is not finite.
     """
-    remaining = iter(batches)
-    first = next(remaining, None)
-    if first is None:
-        raise ValueError("a linear fit needs at least 2 train rows, got 0")
-    n_features, n_targets = first[0].shape[1], first[1].shape[1]
-    origin = torch.cat(first, dim=1).mean(dim=0, dtype=torch.float64)
-    count = 0
-    sums = torch.zeros_like(origin)
-    products = origin.new_zeros(n_features, n_features + n_targets)
-    target_squares = origin.new_zeros(n_targets)
-    for features, targets in chain([first], remaining):
-        joint = torch.cat([features.double(), targets.double()], dim=1) - origin
+    count, origin = 0, None
+    for features, targets in batches:
+        joint = torch.cat([features, targets.double()], dim=1)  # promoted to float64
+        if origin is None:
+            n_features = features.shape[1]
+            origin = joint.mean(dim=0)
+            sums = torch.zeros_like(origin)
+            products = origin.new_zeros(n_features, len(origin))
+            target_squares = origin.new_zeros(len(origin) - n_features)
+        joint -= origin
         count += len(joint)
         sums += joint.sum(dim=0)
-        products.addmm_(joint[:, :n_features].T, joint)
+        for start in range(0, n_features, COLUMNS_AT_ONCE):
+            block = slice(start, min(start + COLUMNS_AT_ONCE, n_features))
+            products[block, start:].addmm_(joint[:, block].T, joint[:, start:])
         target_squares += joint[:, n_features:].square().sum(dim=0)
-    if count < 2:
-        raise ValueError(f"a linear fit needs at least 2 train rows, got {count}")
+    if origin is None or not count:
+        raise ValueError(TOO_FEW_ROWS.format(0))
 
+    gram = products[:, :n_features]
+    gram.copy_(gram.triu() + gram.triu(1).T)
     shift = sums / count
     mean = origin + shift
     products -= count * torch.outer(shift[:n_features], shift)
@@ -81,10 +101,39 @@ def centred_moments(
         count=count,
         feature_mean=mean[:n_features],
         target_mean=mean[n_features:],
-        gram=products[:, :n_features],
+        gram=gram,
         cross=products[:, n_features:],
         target_squares=target_squares,
     )
+
+
+def combine(parts: Sequence[Moments]) -> Moments:
+    """Moments of all rows of disjoint parts (Chan, Golub and LeVeque 1983, with many parts).
+
+    Nothing is subtracted, so leaving out a part by combining the others loses no precision.
+
+    Raises:
+        ValueError: if there are no parts.
+    """
+    if not parts:
+        raise ValueError("no moments to combine")
+    counts = parts[0].gram.new_tensor([part.count for part in parts])
+    feature_means = torch.stack([part.feature_mean for part in parts])
+    target_means = torch.stack([part.target_mean for part in parts])
+    feature_mean, target_mean = (
+        means[0] + counts @ (means - means[0]) / counts.sum()
+        for means in (feature_means, target_means)
+    )
+    feature_shifts, target_shifts = feature_means - feature_mean, target_means - target_mean
+    weighted = counts[:, None] * feature_shifts
+    gram, cross = weighted.T @ feature_shifts, weighted.T @ target_shifts
+    target_squares = counts @ target_shifts.square()
+    for part in parts:
+        gram += part.gram
+        cross += part.cross
+        target_squares += part.target_squares
+    count = sum(part.count for part in parts)
+    return Moments(count, feature_mean, target_mean, gram, cross, target_squares)
 
 
 def fit_ridge(

@@ -12,8 +12,8 @@ def run(
 ) -> dict[str, pd.DataFrame]:
     """One score for each replicate."""
     scores = probe.scale * weights["total"] / p
-    names = ("model", "site", "target", "frequency", "control", "split", "metric")
-    constants = ("trained", "total", "sum", 0, "none", "test", "accuracy")
+    names = ("site", "target", "control", "split", "metric")
+    constants = ("total", "sum", "none", "test", "accuracy")
     frame = pd.DataFrame({"replicate": list(replicates)})
     frame = frame.assign(**dict(zip(names, constants, strict=True)))
     return {"probes": frame.assign(value=[double(float(score)) for score in scores])}

@@ -23,8 +23,8 @@ from mechflow.studies.modular_addition.inputs import all_tokens, column, modulus
 from mechflow.studies.modular_addition.key import key_mask, neuron_frequency
 
 COLUMNS = [
-    *("replicate", "intervention", "site", "frequency", "control", "draw"),
-    *("split", "metric", "value"),
+    *("replicate", "intervention", "site", "control", "draw", "split", "metric", "value"),
+    "frequency",
 ]
 ALL_KEY = -1
 Logits = Float[Tensor, "pairs C"]

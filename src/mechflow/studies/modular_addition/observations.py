@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Num
 from torch import Tensor
 
-COLUMNS = ["replicate", "model", "weights", "matrix", "quantity", "index", "value"]
+COLUMNS = ["replicate", "matrix", "quantity", "index", "value", "model", "weights"]
 
 
 class Subject(NamedTuple):

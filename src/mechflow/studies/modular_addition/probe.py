@@ -16,8 +16,8 @@ from mechflow.studies.modular_addition.config import Probe
 from mechflow.studies.modular_addition.inputs import column, modulus, train_masks
 
 COLUMNS = [
-    *("replicate", "model", "site", "target", "frequency"),
-    *("control", "split", "metric", "value"),
+    *("replicate", "site", "target", "control", "split", "metric", "value"),
+    *("model", "frequency"),
 ]
 
 

@@ -1,0 +1,144 @@
+"""Prompts about two numbers: their text, their tokens, and the tokens that hold the operands.
+
+Where an operand's tokens are is read from the characters that each token covers, so that it holds
+for tokenizers that write a number as one token, as one token a digit, or otherwise.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from mechflow.language_models.errors import TokenisationError
+
+LAST = "last"
+"""Name of the position of a prompt's last token; other positions have the names of operands."""
+
+Span = tuple[int, int]
+"""First character or token and the one after the last."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Prompts as tokens."""
+
+    ids: tuple[tuple[int, ...], ...]
+    positions: Int[Tensor, "prompts positions"]
+    """Index of the token at each position that was asked for."""
+    operand_tokens: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
+    """For each operand that was asked for, its tokens in every prompt."""
+
+
+def render(template: str, a: int, b: int) -> tuple[str, dict[str, Span]]:
+    """A prompt, and which of its characters are the operands `a` and `b`.
+
+    Args:
+        template: text with the placeholders {a} and {b}; other braces are text.
+        a: first operand.
+        b: second operand.
+
+    Raises:
+        ValueError: if a placeholder is not in the template exactly once.
+    """
+    operands = {"a": str(a), "b": str(b)}
+    text = ""
+    spans: dict[str, Span] = {}
+    for part in re.split(r"(\{[ab]\})", template):
+        name = part[1:-1]
+        if part == f"{{{name}}}" and name in operands:
+            if name in spans:
+                raise ValueError(f"the template {template!r} holds {part} more than once")
+            spans[name] = (len(text), len(text) + len(operands[name]))
+            part = operands[name]
+        text += part
+    missing = [f"{{{name}}}" for name in operands if name not in spans]
+    if missing:
+        raise ValueError(f"the template {template!r} lacks {' and '.join(missing)}")
+    return text, spans
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    spans: Sequence[Mapping[str, Span]],
+    positions: Sequence[str],
+) -> Encoded:
+    """Prompts as tokens, with the special tokens that the tokenizer adds, neither padded nor cut.
+
+    Args:
+        tokenizer: a fast one, which knows the characters of each token.
+        texts: the prompts.
+        spans: characters of each operand, for each prompt.
+        positions: names of operands, which stand for an operand's last token, or `last` for a
+            prompt's last token.
+
+    Raises:
+        TokenisationError: if an operand that is asked for shares a token with the text around it,
+            or has none. A token may begin with the spaces before an operand.
+        ValueError: if the tokenizer is not a fast one, a position is not known, or there is not one
+            mapping of spans for each prompt.
+    """
+    if len(texts) != len(spans):
+        raise ValueError(f"{len(texts)} prompts with spans of {len(spans)}")
+    if not tokenizer.is_fast:
+        raise ValueError(
+            f"{type(tokenizer).__name__} is not a fast tokenizer: it does not say which characters "
+            "a token covers"
+        )
+    names = [name for name in dict.fromkeys(positions) if name != LAST]
+    unknown = [name for name in names if any(name not in of_prompt for of_prompt in spans)]
+    if unknown:
+        raise ValueError(f"the prompts have no operand {', '.join(unknown)}")
+    ids, offsets = _tokens(tokenizer, texts)
+    ranges = {
+        name: tuple(
+            _operand_tokens(text, prompt_offsets, name, of_prompt[name])
+            for text, prompt_offsets, of_prompt in zip(texts, offsets, spans, strict=True)
+        )
+        for name in names
+    }
+    ends = ranges | {LAST: tuple((0, len(prompt)) for prompt in ids)}
+    columns = [[stop - 1 for _, stop in ends[name]] for name in positions]
+    found = torch.tensor(columns, dtype=torch.int64).reshape(len(positions), len(texts))
+    return Encoded(ids=ids, positions=found.T.contiguous(), operand_tokens=ranges)
+
+
+def _tokens(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
+) -> tuple[tuple[tuple[int, ...], ...], list[list[Span]]]:
+    """Tokens of each prompt, and the characters that each token covers."""
+    if not texts:
+        return (), []
+    encoding = tokenizer(
+        list(texts),
+        padding=False,
+        truncation=False,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+    )
+    return tuple(tuple(prompt) for prompt in encoding["input_ids"]), encoding["offset_mapping"]
+
+
+def _operand_tokens(text: str, offsets: Sequence[Span], name: str, span: Span) -> Span:
+    """The tokens of one operand.
+
+    Special tokens cover no characters and thus belong to none.
+
+    Raises:
+        TokenisationError: as `encode`.
+    """
+    start, stop = span
+    own = [i for i, (first, end) in enumerate(offsets) if max(first, start) < min(end, stop)]
+    if not own:
+        raise TokenisationError(f"operand {name} of the prompt {text!r} has no token of its own")
+    for first, end in (offsets[i] for i in own):
+        if end > stop or text[first:start].strip():
+            raise TokenisationError(
+                f"the token {text[first:end]!r} of the prompt {text!r} holds more than operand "
+                f"{name}, which is {text[start:stop]!r}: put a space or a line break between them"
+            )
+    return own[0], own[-1] + 1

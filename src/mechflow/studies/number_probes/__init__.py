@@ -1,0 +1,1 @@
+"""Number probes: how a language model holds a number in its residual stream."""

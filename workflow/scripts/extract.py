@@ -1,0 +1,11 @@
+"""Reads the hidden states of a language model."""
+
+from typing import TYPE_CHECKING
+
+from mechflow import job, stage
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job.start(snakemake) as task:
+    stage.run(task)
