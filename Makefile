@@ -50,8 +50,10 @@ lint: $(DEV) ## check style, types and the workflow's definition
 unit: $(DEV) ## run the tests alone; TEST_FLAGS="-k fourier" picks some
 	@$(ONE_THREAD) $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(TEST_FLAGS)
 
-bench: $(RUN) ## measure speed against the notebook's own loop
+bench: $(RUN) ## measure speed against the notebooks' own loops
 	@$(BIN)/python -m bench.modular_addition
+	@$(BIN)/python -m bench.extraction
+	@$(BIN)/python -m bench.probes
 
 report: $(RUN) ## write Snakemake's own report of a finished run
 	@$(BIN)/snakemake --report results/snakemake-report.html $(FLAGS)

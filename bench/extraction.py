@@ -23,7 +23,8 @@ import torch
 from mechflow.language_models.extract import MAX_NODES, hidden_states, relative_errors
 from mechflow.language_models.fetch import fetch_packaged
 from mechflow.language_models.load import LanguageModel, load_language_model
-from mechflow.language_models.tokens import Encoded, encode, render
+from mechflow.language_models.templates import render
+from mechflow.language_models.tokens import Encoded, encode
 from mechflow.language_models.trie import pack_prompts
 from mechflow.seeds import Seeds
 from mechflow.studies.number_probes import prompts as study_prompts

@@ -44,9 +44,9 @@ class GroupedSums:
         be analysed otherwise, and its own sampling error is missing from the interval.
         """
         overall = self.overall()
-        for group in range(len(self.sums)):
-            kept = torch.arange(len(self.sums), device=self.sums.device) != group
-            without = _means(self.sums[kept].sum(dim=0), self.counts[kept].sum(dim=0))
+        total, count = self.sums.sum(dim=0), self.counts.sum(dim=0)
+        for sums, counts in zip(self.sums, self.counts, strict=True):
+            without = _means(total - sums, count - counts)
             lost = (without.counts == 0)[:, None]
             yield MeanStates(torch.where(lost, overall.means, without.means), without.counts)
 

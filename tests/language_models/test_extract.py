@@ -33,7 +33,8 @@ from mechflow.language_models.extract import (
     unshared_hidden_states,
 )
 from mechflow.language_models.load import LanguageModel, load_language_model
-from mechflow.language_models.tokens import Encoded, encode, render
+from mechflow.language_models.templates import render
+from mechflow.language_models.tokens import Encoded, encode
 
 NUMBERS = [(a, b) for a in (3, 40, 41, 500) for b in (0, 7, 70, 71, 712)]
 ARCHITECTURES: dict[str, tuple[type[PreTrainedConfig], type[PreTrainedModel], dict[str, object]]]

@@ -11,7 +11,8 @@ from tokenizers.models import WordLevel
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from mechflow.language_models.errors import TokenisationError
-from mechflow.language_models.tokens import Encoded, encode, render
+from mechflow.language_models.templates import render
+from mechflow.language_models.tokens import Encoded, encode
 
 NUMBERS = [(3, 45), (120, 7), (0, 0), (99, 900)]
 EXAMPLE = "12 + 7 = 19\n{a} + {b} = "

@@ -186,21 +186,8 @@ class _Maker(Scores):
                     for layer in LAYERS[:-1]:
                         names = (replicate, "interchange", SITES[layer])
                         rows += [
-                            (
-                                *names,
-                                control,
-                                0,
-                                "all",
-                                metric,
-                                value,
-                                layer,
-                                read_layer,
-                                tokens,
-                                count,
-                            )
-                            for metric, value, read_layer, count in _followed(
-                                layer, tokens, control, n
-                            )
+                            (*names, control, 0, "all", metric, value, layer, read, tokens, count)
+                            for metric, value, read, count in _followed(layer, tokens, control, n)
                         ]
         frame = pd.DataFrame(rows, columns=columns)
         whole = dict.fromkeys(("replicate", "draw", "layer", "read_layer", "n"), "int64")

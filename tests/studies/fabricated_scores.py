@@ -65,6 +65,8 @@ class Scores:
             for (replicate, fold), split in folds.groupby(["replicate", "fold"]):
                 test = split.loc[split["split"] == "test", "number"].to_numpy()
                 for basis, control in runs:
+                    if control != "none" and fold >= self.subject.control_folds:
+                        continue
                     best = self.strength(basis) if control == "none" else 0.03
                     chance = np.clip(best * rise(layer) * (1.05 - 0.1 * (test > 49)), 0, 1)
                     right = draw.binomial(prompts[test], chance)

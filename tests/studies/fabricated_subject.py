@@ -55,6 +55,8 @@ class Subject:
     pairs: int = 0
     """Pairs of interchange."""
     replicates: int = 1
+    control_folds: int = FOLDS
+    split: str = "folds"
 
     def sections(self) -> dict[str, Any]:
         """The configuration that artefacts of the variant depend on."""
@@ -62,11 +64,12 @@ class Subject:
             "model": LanguageModelUse(weights=self.weights),
             "prompts": Prompts(limit=LIMIT, label=self.label, sample=400),
             "extraction": Extraction(position="last" if self.label == "sum" else "b"),
-            "folds": Folds(folds=FOLDS),
+            "folds": Folds(folds=FOLDS, split=self.split),
             "readout": Readout(
                 bases=tuple(self.bases),
                 controls=tuple(self.controls),
                 controlled_bases=tuple(self.controlled),
+                control_folds=self.control_folds,
                 hidden_dim=HIDDEN,
             ),
             "probe": LeastSquares(),

@@ -4,15 +4,14 @@ Everything that both folders end with must be the same, byte for byte, figures i
 """
 
 import random
-import shutil
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.workflow.workspace import ROOT, Workspace
+from tests.workflow.workspace import SCALED, Workspace, kill, results, scaled
 
+STUDY = "modular_addition"
 OVERLAY = """
 studies:
   modular_addition:
@@ -21,44 +20,14 @@ studies:
       training:
         resume_every: 20
 """
-FILES = ("--configfile", "config/config.yaml", "config/smoke.yaml", "config/test.yaml")
 BLOCK = "results/modular_addition/binary/r000-001"
 _PATIENCE = 60.0
 """Seconds within which training must start."""
 
 
-def smoke_workspace(folder: Path) -> Workspace:
-    workspace = Workspace(folder)
-    for name in ("config.yaml", "smoke.yaml"):
-        shutil.copy(ROOT / "config" / name, folder / "config" / name)
-    workspace.write("config/test.yaml", OVERLAY)
-    return workspace
-
-
-def results(workspace: Workspace) -> dict[str, bytes]:
-    folder = workspace.folder / "results"
-    return {
-        str(file.relative_to(folder)): file.read_bytes()
-        for file in sorted(folder.rglob("*"))
-        if file.is_file()
-    }
-
-
-def training_process(of: psutil.Process) -> psutil.Process | None:
-    """The running training script among the descendants of a process."""
-    for child in of.children(recursive=True):
-        try:
-            words = child.cmdline()
-        except psutil.NoSuchProcess:
-            continue
-        if len(words) == 2 and words[1].endswith(".train.py"):
-            return child
-    return None
-
-
 def kill_training(workspace: Workspace) -> None:
     """Starts the pipeline and kills the training at a random step after its first saved state."""
-    snakemake = workspace.start(f"{BLOCK}/weights.safetensors", "--cores", "1", *FILES)
+    snakemake = workspace.start(f"{BLOCK}/weights.safetensors", "--cores", "1", *SCALED)
     saved = workspace.path(f"{BLOCK}/.train.resume.safetensors")
     deadline = time.monotonic() + _PATIENCE
     while not saved.exists():
@@ -66,9 +35,7 @@ def kill_training(workspace: Workspace) -> None:
         assert snakemake.poll() is None, snakemake.communicate()[1]
         time.sleep(0.005)
     time.sleep(random.SystemRandom().uniform(0.0, 0.5))
-    victim = training_process(psutil.Process(snakemake.pid))
-    assert victim is not None, "training ended before it could be killed"
-    victim.kill()
+    assert kill(snakemake, "train"), "training ended before it could be killed"
     _, messages = snakemake.communicate(timeout=_PATIENCE)
     assert snakemake.returncode != 0, messages
     assert not workspace.path(f"{BLOCK}/weights.safetensors").exists()
@@ -77,17 +44,17 @@ def kill_training(workspace: Workspace) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    workspace = smoke_workspace(tmp_path_factory.mktemp("undisturbed"))
-    workspace.make(*FILES)
+    workspace = scaled(tmp_path_factory.mktemp("undisturbed"), STUDY, OVERLAY)
+    workspace.make(*SCALED)
     return workspace
 
 
 def test_killed_and_resumed_in_another_folder_gives_the_same_bytes(
     undisturbed: Workspace, tmp_path: Path
 ) -> None:
-    killed = smoke_workspace(tmp_path)
+    killed = scaled(tmp_path, STUDY, OVERLAY)
     kill_training(killed)
-    killed.make(*FILES)
+    killed.make(*SCALED)
     log = killed.path("logs/modular_addition/binary/r000-001/train.log").read_text()
     assert "resumed at step" in log
     ours, theirs = results(killed), results(undisturbed)
@@ -110,7 +77,7 @@ def test_every_declared_figure_is_made_as_pdf_png_and_source_data(undisturbed: W
 
 
 def test_a_second_run_does_nothing(undisturbed: Workspace) -> None:
-    assert "Nothing to be done" in undisturbed.make(*FILES).stderr
+    assert "Nothing to be done" in undisturbed.make(*SCALED).stderr
 
 
 def test_a_damaged_artefact_is_refused_by_name_and_nothing_is_overwritten(
@@ -124,7 +91,7 @@ def test_a_damaged_artefact_is_refused_by_name_and_nothing_is_overwritten(
     undisturbed.keep()
     undisturbed.write(name, bytes(data))
     try:
-        ran = undisturbed.snakemake("--cores", "2", *FILES, "--forcerun", "interventions")
+        ran = undisturbed.snakemake("--cores", "2", *SCALED, "--forcerun", "interventions")
         said = ran.stdout + ran.stderr
         assert ran.returncode != 0
         assert name in said

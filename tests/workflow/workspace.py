@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from mechflow.blocks import BLOCK_PATTERN
@@ -19,6 +20,8 @@ TOY = Path(__file__).with_name("toy")
 _LONGEST_RUN = 600.0
 """Seconds after which a run is given up."""
 COPIED = ("src", "workflow", "envs", "profiles", "Snakefile")
+SCALED = ("--configfile", "config/config.yaml", "config/smoke.yaml", "config/test.yaml")
+"""Options with which a workspace of `scaled` runs."""
 
 CONFIG: dict[str, Any] = {
     "seed": 3,
@@ -161,6 +164,43 @@ class Workspace:
             self.write(name, f"stands for {name}")
         self.make("--touch", "--forceall")
         self.keep()
+
+
+def scaled(folder: Path, study: str, overlay: str) -> Workspace:
+    """A workspace with one of the real studies at smoke scale, and an overlay of the test's own."""
+    workspace = Workspace(folder)
+    for name in ("config.yaml", "smoke.yaml"):
+        config = yaml.safe_load((ROOT / "config" / name).read_text())
+        config["studies"] = {study: config["studies"][study]}
+        workspace.write(f"config/{name}", yaml.safe_dump(config, sort_keys=False))
+    workspace.write("config/test.yaml", overlay)
+    return workspace
+
+
+def results(workspace: Workspace) -> dict[str, bytes]:
+    """Content of every result, by its path below ``results``; of a model, only the list of files.
+
+    A local model's files are links.
+    """
+    folder = workspace.folder / "results"
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not file.is_symlink()
+    }
+
+
+def kill(snakemake: "subprocess.Popen[str]", stage: str) -> bool:
+    """Kills the script of a stage, if it runs; whether there was one."""
+    for child in psutil.Process(snakemake.pid).children(recursive=True):
+        try:
+            words = child.cmdline()
+            if len(words) == 2 and words[1].endswith(f".{stage}.py"):
+                child.kill()
+                return True
+        except psutil.NoSuchProcess:
+            continue
+    return False
 
 
 def job(path: str, rule: str) -> str:

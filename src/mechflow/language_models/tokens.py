@@ -4,7 +4,6 @@ Where an operand's tokens are is read from the characters that each token covers
 for tokenizers that write a number as one token, as one token a digit, or otherwise.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,12 +13,11 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from mechflow.language_models.errors import TokenisationError
+from mechflow.language_models.templates import Span
 
 LAST = "last"
 """Name of the position of a prompt's last token; other positions have the names of operands."""
 
-Span = tuple[int, int]
-"""First character or token and the one after the last."""
 
 
 @dataclass(frozen=True)
@@ -31,34 +29,6 @@ class Encoded:
     """Index of the token at each position that was asked for."""
     operand_tokens: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
     """For each operand that was asked for, its tokens in every prompt."""
-
-
-def render(template: str, a: int, b: int) -> tuple[str, dict[str, Span]]:
-    """A prompt, and which of its characters are the operands `a` and `b`.
-
-    Args:
-        template: text with the placeholders {a} and {b}; other braces are text.
-        a: first operand.
-        b: second operand.
-
-    Raises:
-        ValueError: if a placeholder is not in the template exactly once.
-    """
-    operands = {"a": str(a), "b": str(b)}
-    text = ""
-    spans: dict[str, Span] = {}
-    for part in re.split(r"(\{[ab]\})", template):
-        name = part[1:-1]
-        if part == f"{{{name}}}" and name in operands:
-            if name in spans:
-                raise ValueError(f"the template {template!r} holds {part} more than once")
-            spans[name] = (len(text), len(text) + len(operands[name]))
-            part = operands[name]
-        text += part
-    missing = [f"{{{name}}}" for name in operands if name not in spans]
-    if missing:
-        raise ValueError(f"the template {template!r} lacks {' and '.join(missing)}")
-    return text, spans
 
 
 def encode(

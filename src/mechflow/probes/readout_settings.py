@@ -11,8 +11,9 @@ Precision = Literal["float64", "float32", "bfloat16"]
 class ReadoutSettings:
     """How readouts are trained.
 
-    The defaults reach the accuracy of runs ten times as long; `PUBLISHED` is the protocol of the
-    notebook on number probes in Llama 3.2.
+    The defaults suit sweeps over many layers. On SmolLM2-135M ten times as many updates raise the
+    accuracy on held-out numbers by up to 0.13 in the sinusoidal basis and 0.06 in that of digits.
+    `PUBLISHED` is the protocol of the notebook on number probes in Llama 3.2.
     """
 
     hidden: int = 100

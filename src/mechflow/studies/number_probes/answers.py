@@ -59,8 +59,12 @@ def wrong_places(errors: pd.DataFrame, places: int) -> list[Interval]:
 
 def in_groups(shares: pd.DataFrame, group: pd.Series) -> list[tuple[int, Interval]]:
     """Mean share of the numbers in each group, with its interval over numbers (Student's t)."""
-    groups = shares["share"].groupby(group.to_numpy(), sort=True)
-    return [(int(name), clipped(mean_interval(part), 0.0, 1.0)) for name, part in groups]
+    names, members = np.unique(group.to_numpy(dtype=np.int64), return_inverse=True)
+    values = shares["share"].to_numpy(dtype=np.float64)
+    return [
+        (int(name), clipped(mean_interval(values[members == index]), 0.0, 1.0))
+        for index, name in enumerate(names)
+    ]
 
 
 def digits_of(numbers: pd.Series) -> pd.Series:
@@ -80,8 +84,17 @@ def size_class_names(classes: Sequence[int]) -> list[str]:
 
 
 def shown_layer(data: FigureData, variant: str, probe: str, wanted: int | None) -> int:
-    """The configured layer, or the one where most of the valid numbers is read."""
-    return outcomes.best_layer(data, variant, probe) if wanted is None else wanted
+    """The configured layer, or the one where most of the valid numbers is read.
+
+    Raises:
+        ValueError: the model has no such layer.
+    """
+    if wanted is None:
+        return outcomes.best_layer(data, variant, probe)
+    last = outcomes.last_layer(data, variant)
+    if wanted > last:
+        raise ValueError(f"figures.layer is {wanted}, but the last layer of '{variant}' is {last}")
+    return wanted
 
 
 def _rows(data: FigureData, variant: str, basis: str, layer: int) -> pd.DataFrame:

@@ -65,9 +65,7 @@ def helix_over_digits(data: FigureData) -> Evidence:
     """
     _require(data, MAIN)
     layer = outcomes.best_layer(data, MAIN, "least_squares.digits")
-    table = data.table("geometry").query(
-        "variant == @MAIN and layer == @layer and control == 'none'"
-    )
+    table = _rows(data, "geometry", variant=MAIN, layer=layer, control="none")
     helix, digits = (
         table[table["quantity"] == quantity].set_index("index")["value"]
         for quantity in ("helix_r2", "digit_circles_r2")
@@ -81,10 +79,8 @@ def follows_source(tokens: str, layer_share: float) -> Measure:
 
     def measure(data: FigureData) -> Evidence:
         _require(data, CAUSAL)
-        table = data.table("interventions").query(
-            "variant == @CAUSAL and control == 'none' and tokens == @tokens "
-            "and read_layer == @NEXT_TOKEN and metric == 'next_token_source'"
-        )
+        told = _rows(data, "interventions", variant=CAUSAL, metric="next_token_source")
+        table = told[(told["control"] == "none") & (told["tokens"] == tokens)]
         if table.empty or not table["n"].sum():
             raise NotRunError("no pairs were exchanged")
         layer = round(layer_share * table["layer"].max())
@@ -107,6 +103,8 @@ def published_mean(
         if not published.is_published_model(data, variant):
             raise NotRunError(f"needs {published.LLAMA}; {_model(data, variant)}")
         scores = outcomes.accuracies(data, variant, probe, metric="accuracy")
+        if scores.empty:
+            raise NotRunError(f"{variant} has no probe '{probe}'")
         layers = published.published_layers(outcomes.last_layer(data, variant))
         return Evidence.of_shares(scores[layers].mean(axis=1).tolist())
 
@@ -121,6 +119,13 @@ def _found(data: FigureData, variant: str, probe: str, control: str = "none") ->
     return found
 
 
+def _rows(data: FigureData, artefact: str, **wanted: str | int) -> pd.DataFrame:
+    """Rows of a table in which columns have the given values."""
+    table = data.table(artefact)
+    kept: pd.DataFrame = table[(table[list(wanted)] == pd.Series(wanted)).all(axis=1)]
+    return kept
+
+
 def _require(data: FigureData, variant: str) -> None:
     if variant not in data.variants:
         raise NotRunError(f"needs the variant '{variant}'")
@@ -132,7 +137,7 @@ def _model(data: FigureData, variant: str) -> str:
     return f"on {source.package or source.hub or 'a local model'}"
 
 
-def _number(variant: str, probe: str, words: str, table: dict[str, tuple[float, ...]]) -> Claim:
+def _number(variant: str, probe: str, words: str, table: dict[str, tuple[float, ...]]) -> Claim[FigureData]:
     number, measure = published_mean(variant, probe, table)
     return Claim(
         f"llama_{variant}_{probe.rpartition('.')[2]}",

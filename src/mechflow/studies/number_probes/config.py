@@ -75,6 +75,8 @@ class Folds(Section):
     independent draws, 90 % train, 5 % valid, 5 % test."""
     folds: Annotated[int, Field(ge=2, strict=True)] = 5
     """Equal folds of the numbers."""
+    fitted: PositiveInt | None = None
+    """Folds for which probes are fitted, the first ones; null fits all of them."""
     valid_share: Annotated[float, Field(gt=0.0, lt=0.5, strict=True)] = 0.05
     """Share of all numbers that chooses the checkpoint, out of those not in the test fold."""
 
@@ -94,6 +96,9 @@ class Readout(Section):
     """What the scores are set against."""
     controlled_bases: tuple[Basis, ...] = ("sinusoidal", "digits")
     """Bases whose probes are trained on the controls too."""
+    control_folds: PositiveInt = 1
+    """Folds, the first ones, for which the controls are trained: most score next to nothing, and
+    differ little between folds."""
     hidden_dim: PositiveInt = 100
     """Width between the two maps of a probe."""
     steps: PositiveInt = 200

@@ -26,9 +26,10 @@ FIGURES: tuple[Figure, ...] = (
         "What is left of the probes' accuracy after controls",
         "Above: share of held-out numbers read by a probe, minus the share read by the same kind "
         "of probe on a control, by layer; the difference is taken within each fold of the "
-        "numbers. Below: the shares themselves, of the probe (coloured) and of the controls. "
-        "Shuffled values: every number has the code of another. Shuffled labels: prompts have "
-        "the number of another prompt. Gaussian states: states drawn with the covariance of "
+        "numbers, or from the mean of the controls where a fold has none of its own. Below: the "
+        "shares themselves, of the probe (coloured) and of the controls. Shuffled values: every "
+        "number has the code of another. Shuffled labels: prompts have the number of another "
+        "prompt. Gaussian states: states drawn with the covariance of "
         "the real ones and nothing else. Random weights: the same architecture and tokens, "
         "without any training. Lines and bands: mean over folds with 95 % interval (Student's "
         "t). What random weights give is in the tokens already, and what the other controls give "
@@ -55,14 +56,14 @@ FIGURES: tuple[Figure, ...] = (
         "Which numbers are not read",
         "Held-out answers of two codes at one layer, the configured one or the one where most "
         "valid numbers are read. Map: share of the prompts from which each number is read, a "
-        "hundred numbers in a row. Middle: that share by size (one digit, two digits, then each "
-        "hundred) and by last digit; dots are means over numbers, bars 95 % intervals over "
-        "numbers (Student's t, cut at 0 and 1). Below left: how far off the wrong answers to a "
-        "number are, on average, as shares of the numbers that are ever read wrongly (each class "
-        "of size ends at the bound written). Below right: numbers with exactly one wrong answer, "
-        "of which the answer is therefore known, by the digit that is wrong; several can be. Bars "
-        "there: Wilson's 95 % interval. Errors of a single digit speak for a code by digits, "
-        "errors to numbers nearby for one by magnitude.",
+        "hundred numbers in a row; white: in no fold that was fitted. Middle: that share by size "
+        "(one digit, two digits, then each hundred) and by last digit; dots are means over "
+        "numbers, bars 95 % intervals over numbers (Student's t, cut at 0 and 1). Below left: how "
+        "far off the wrong answers to a number are, on average, as shares of the numbers that are "
+        "ever read wrongly (each class of size ends at the bound written). Below right: numbers "
+        "with exactly one wrong answer, of which the answer is therefore known, by the digit that "
+        "is wrong; several can be. Bars there: Wilson's 95 % interval. Errors of a single digit "
+        "speak for a code by digits, errors to numbers nearby for one by magnitude.",
     ),
     Figure(
         "sums",
@@ -113,8 +114,9 @@ TABLES: tuple[Table, ...] = (
         "Share of held-out numbers read, each number counting alike, at the layer that each "
         "fold's valid numbers choose; 'layer' is the one that they choose on average. Width: how "
         "many numbers the probe predicts from a state. Controls at the same layers: means over "
-        "folds. Selectivity: accuracy minus accuracy on shuffled values, fold by fold. In "
-        "brackets: 95 % intervals over n folds (Student's t).",
+        "folds. Selectivity: accuracy minus accuracy on shuffled values, fold by fold, or minus "
+        "its mean where a fold has no control of its own. In brackets: 95 % intervals over n "
+        "folds (Student's t).",
     ),
     Table(
         "addition",

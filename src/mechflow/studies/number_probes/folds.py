@@ -15,7 +15,7 @@ def run(*, limit: int, folds: Folds, seeds: Seeds, replicates: range) -> dict[st
     """The split of every fold of every replicate: a row for each number."""
     frames = []
     for replicate in replicates:
-        for fold, split in enumerate(_splits(limit, folds, seeds, replicate)):
+        for fold, split in enumerate(_splits(limit, folds, seeds, replicate)[: folds.fitted]):
             rows = {"replicate": replicate, "fold": fold, "number": np.arange(limit)}
             frames.append(pd.DataFrame(rows | {"split": split}))
     return {"folds": pd.concat(frames, ignore_index=True)}

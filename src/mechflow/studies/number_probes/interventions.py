@@ -20,7 +20,8 @@ from mechflow.language_models.patch_scores import (
     next_token_leaning,
 )
 from mechflow.language_models.patching import CleanRuns, Patched, interchange, run_pairs
-from mechflow.language_models.tokens import Encoded, render
+from mechflow.language_models.templates import render
+from mechflow.language_models.tokens import Encoded
 from mechflow.seeds import Seeds
 from mechflow.studies.number_probes.config import Interchange
 from mechflow.studies.number_probes.subject import encoded, language_model

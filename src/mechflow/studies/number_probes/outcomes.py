@@ -47,21 +47,31 @@ def accuracies(
     return kept.pivot(index=FIT, columns="layer", values="value")
 
 
+def above_control(scores: pd.DataFrame, control: pd.DataFrame) -> pd.DataFrame:
+    """Scores of each fit minus those of the control in the same fold (selectivity).
+
+    A fit whose fold has no control is set against the mean of those that there are.
+    """
+    beside = control.reindex(scores.index).fillna(control.mean())
+    return (scores - beside).dropna(how="all")
+
+
 def at_best_layer(
     data: FigureData, variant: str, probe: str, *, control: str = "none", metric: str = READ
 ) -> pd.Series:
     """Test score of each fit at the layer where its valid numbers are read best.
 
     The layer is chosen without the test numbers, so that the best of many layers is not the
-    luckiest one. A control is looked at where the probe itself is best.
+    luckiest one. A control is looked at where the probe itself is best; where a fit's fold has
+    none, it is the mean of those that there are.
     """
     valid = accuracies(data, variant, probe, split="valid", metric=metric)
     test = accuracies(data, variant, probe, control=control, metric=metric)
     if valid.empty or test.empty:
         return pd.Series(dtype="float64")
     layers = valid.idxmax(axis=1)
-    found = [test.at[fit, layer] for fit, layer in layers.items() if fit in test.index]
-    return pd.Series(found, index=[fit for fit in layers.index if fit in test.index])
+    beside = test.reindex(valid.index).fillna(test.mean())
+    return pd.Series([beside.at[fit, layer] for fit, layer in layers.items()], index=valid.index)
 
 
 def best_layer(data: FigureData, variant: str, probe: str) -> int:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mechflow.language_models.tokens import render
+from mechflow.language_models.templates import render
 from mechflow.seeds import Seeds
 from mechflow.studies.number_probes.config import Prompts
 

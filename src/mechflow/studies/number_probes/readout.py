@@ -20,6 +20,7 @@ from mechflow.studies.number_probes.codes import number_basis, settings
 from mechflow.studies.number_probes.layers import each_layer, in_depth_order
 from mechflow.studies.number_probes.splits import number_splits
 from mechflow.training.loop import ResumeStore
+from mechflow.training.process import tuned_for_training
 
 SPLITS = ("train", "valid", "test")
 SAVE_AFTER = 60.0
@@ -67,7 +68,8 @@ def run(
     saved = time.monotonic()
     for layer, _, features in each_layer(states, waiting):
         trainer = _LayerTrainer(features, labels, layer, limit, readout, seeds, device)
-        found, weights = trainer.run(plan, splits)
+        with tuned_for_training():
+            found, weights = trainer.run(plan, splits)
         done |= {f"{layer}/scores": found.scores, f"{layer}/values": found.values}
         done |= {f"{layer}/{name}": tensor for name, tensor in weights.items()}
         _log.info("layer %d of %d", layer, len(sites) - 1)
@@ -85,10 +87,12 @@ def run(
 def planned(
     readout: config.Readout, splits: Mapping[tuple[int, int], NumberSplit]
 ) -> Iterator[Planned]:
-    """Every probe of a layer: all bases, and the controls of some."""
+    """Every probe of a layer: all bases in all folds, and the controls of some in the first."""
     for replicate, fold in splits:
         for basis in readout.bases:
             yield Planned(replicate, fold, basis, "none")
+        if fold >= readout.control_folds:
+            continue
         for basis in readout.controlled_bases:
             for control in readout.controls:
                 yield Planned(replicate, fold, basis, control)

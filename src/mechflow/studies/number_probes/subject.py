@@ -8,7 +8,8 @@ import pandas as pd
 import torch
 
 from mechflow.language_models.load import LanguageModel, load_language_model
-from mechflow.language_models.tokens import Encoded, encode, render
+from mechflow.language_models.templates import render
+from mechflow.language_models.tokens import Encoded, encode
 from mechflow.seeds import Seeds
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -58,10 +58,15 @@ def make_best(data: FigureData) -> pd.DataFrame:
         for control in CONTROLS:
             scores = outcomes.at_best_layer(data, variant, probe, control=control)
             row[control] = float(scores.mean())
-        against = outcomes.at_best_layer(data, variant, probe, control=SELECTIVE_TO)
-        gained = clipped(mean_interval((real - against).dropna()), -1.0, 1.0)
-        rows.append({**row, **_columns("selectivity", gained)})
+        rows.append({**row, **_columns("selectivity", _gained(data, variant, probe, real))})
     return pd.DataFrame(rows)
+
+
+def _gained(data: FigureData, variant: str, probe: str, real: pd.Series) -> Interval:
+    """Selectivity, fold by fold; NaN without the control."""
+    against = outcomes.at_best_layer(data, variant, probe, control=SELECTIVE_TO)
+    differences = [] if against.empty else (real - against).to_list()
+    return clipped(mean_interval(differences), -1.0, 1.0)
 
 
 def make_addition(data: FigureData) -> pd.DataFrame:

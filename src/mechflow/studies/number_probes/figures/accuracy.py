@@ -1,5 +1,7 @@
 """How many held-out numbers every probe reads, by layer."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -8,7 +10,7 @@ from mechflow.config.study import Style
 from mechflow.figures import panels
 from mechflow.figures.data import FigureData
 from mechflow.figures.source import Source
-from mechflow.figures.style import NOTE_COLOUR, new_figure, styled
+from mechflow.figures.style import new_figure, styled
 from mechflow.studies.number_probes import outcomes, published
 from mechflow.studies.number_probes.config import Figures
 from mechflow.studies.number_probes.figures import layered, palette
@@ -40,15 +42,14 @@ def draw_accuracy_by_layer(
         palette.mark_final_norm(axes, last)
     grid[0].set_ylabel("share of held-out numbers read")
     _keep_published_inverse(data, variant, source)
+    pale = ""
     if published.is_published_model(data, variant):
+        pale = "; pale: published, share of prompts"
         layers = published.published_layers(last)
         for axes, (title, probes) in zip(grid, families, strict=True):
             _published(axes, title, probes, layers, source)
-        panels.corner_text(
-            grid[0], "pale: published, of prompts", style, corner="lower left", colour=NOTE_COLOUR
-        )
     fits = outcomes.accuracies(data, variant, f"{palette.LEAST_SQUARES}linear")
-    panels.note(figure, layered.scale_text(data, variant, fits))
+    panels.note(figure, layered.scale_text(data, variant, fits) + pale)
     return figure, source.table().assign(variant=variant)
 
 
@@ -83,11 +84,17 @@ def _published(
         values = published.OPERAND_ACCURACY.get(probe)
         if values is None or probe.startswith(palette.LEAST_SQUARES) != (title == "least squares"):
             continue
-        rows = pd.DataFrame(zip(layers, values, strict=False), columns=["x", "mean"])
+        rows = published_rows(layers, values)
         axes.plot(
             rows["x"], rows["mean"], color=palette.probe_colour(probe), lw=2.0, alpha=0.3, zorder=1
         )
         source.add(rows, kind="published", panel=title, series=probe)
+
+
+def published_rows(layers: Sequence[int], values: Sequence[float]) -> pd.DataFrame:
+    """Published numbers at our numbers of the layers: columns x and mean."""
+    count = min(len(layers), len(values))
+    return pd.DataFrame({"x": list(layers[:count]), "mean": list(values[:count])})
 
 
 def _keep_published_inverse(data: FigureData, variant: str, source: Source) -> None:

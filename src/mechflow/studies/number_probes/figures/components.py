@@ -1,5 +1,7 @@
 """The principal components of the mean states, as functions of the number."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,7 +16,13 @@ from mechflow.figures.data import FigureData
 from mechflow.figures.source import Source
 from mechflow.figures.style import new_figure, small_pt, styled
 from mechflow.studies.number_probes.config import Figures
-from mechflow.studies.number_probes.figures.number_line import layer_name, of, ordered_colours
+from mechflow.studies.number_probes.figures.layered import of
+from mechflow.studies.number_probes.figures.number_line import (
+    chosen_layers,
+    layer_name,
+    numbers_text,
+    ordered_colours,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -34,27 +42,19 @@ def draw_principal_components(
         raise ValueError(f"figures.main is {figures.main}, which did not run")
     scores = data.tensors("geometry_arrays", figures.main)["pc_scores"].double().numpy()
     table = of(data.table("geometry"), variant=figures.main, quantity="component_share")
-    share = table.pivot(index="layer", columns="index", values="value")
-    last, numbers = len(scores) - 1, scores.shape[1]
+    share = table.pivot(index="layer", columns="index", values="value").to_numpy()
+    last = len(scores) - 1
     layers = chosen_layers(last, figures.layer)
     count = min(_SHOWN, scores.shape[2])
     figure = new_figure(style, 2, 16 + 29 * len(layers))
     ratios = [1.3] * count + [1.0]
     grid = figure.subplots(len(layers), count + 1, squeeze=False, width_ratios=ratios)
     source = Source()
+    points = None
     for row, layer in zip(grid, layers, strict=True):
         own = scores[layer] / max(np.abs(scores[layer]).max(), np.finfo(float).tiny)
         labels = {"panel": layer_name(layer, last), "variant": figures.main}
-        for component, axes in enumerate(row[:count]):
-            _over_numbers(axes, own[:, component])
-            held = float(share.loc[layer, component])
-            axes.set_title(f"PC {component + 1}: {panels.percent(held)}", fontsize=small_pt(style))
-            axes.set_ylim(-1.08, 1.08)
-            axes.tick_params(labelleft=component == 0)
-            frame = pd.DataFrame({"number": range(numbers), "value": own[:, component]})
-            named = f"PC {component + 1}"
-            source.add(frame, **labels, series=named, kind="score")
-            source.add_row(**labels, series=f"{named}, share of variance", kind="text", value=held)
+        _components(row[:count], own, share[layer], labels, style, source)
         points = _plane(row[count], own)
         row[0].set_ylabel(f"{layer_name(layer, last)}\nscore")
     for axes in grid[:-1, :count].flat:
@@ -71,22 +71,9 @@ def draw_principal_components(
         handles=_digit_marks(), loc="outside upper center", ncols=_BASE + 1, handletextpad=0.1,
         columnspacing=0.8, title="last digit of n", title_fontsize=small_pt(style),
     )  # fmt: skip
-    panels.note(figure, f"{numbers} numbers; scores are shares of the largest score at the layer")
+    scale = numbers_text(data, figures.main)
+    panels.note(figure, f"{scale}; scores are shares of the largest at the layer")
     return figure, source.table()
-
-
-def chosen_layers(last: int, wanted: int | None) -> list[int]:
-    """Embedding, a quarter, half, the last block's output, and a layer that was asked for.
-
-    Args:
-        last: number of the layer after the final norm.
-        wanted: the layer of the configuration.
-    """
-    blocks = last - 1
-    layers = {0, round(blocks / 4), round(blocks / 2), blocks}
-    if wanted is not None:
-        layers.add(min(wanted, last))
-    return sorted(layers)
 
 
 def _digit_colours() -> list[str]:
@@ -98,6 +85,22 @@ def _digit_marks() -> list[Line2D]:
         panels.Mark(str(digit), colour, marker="o").handle()
         for digit, colour in enumerate(_digit_colours())
     ]
+
+
+def _components(
+    row: Sequence[Axes], scores: FloatArray, share: FloatArray, labels: dict[str, str],
+    style: Style, source: Source,
+) -> None:  # fmt: skip
+    """One panel for each component, titled with the share of variance that it holds."""
+    for component, axes in enumerate(row):
+        _over_numbers(axes, scores[:, component])
+        name, held = f"PC {component + 1}", float(share[component])
+        axes.set_title(f"{name}: {panels.percent(held)}", fontsize=small_pt(style))
+        axes.set_ylim(-1.08, 1.08)
+        axes.tick_params(labelleft=component == 0)
+        frame = pd.DataFrame({"number": range(len(scores)), "value": scores[:, component]})
+        source.add(frame, **labels, series=name, kind="score")
+        source.add_row(**labels, series=f"{name}, share of variance", kind="text", value=held)
 
 
 def _over_numbers(axes: Axes, scores: FloatArray) -> None:

@@ -58,7 +58,7 @@ def draw_failures(data: FigureData, figures: Figures, style: Style) -> tuple[Fig
                 grid[row, 2 * index + column], sharey=first.get((row, column))
             )
             first.setdefault((row, column), panel)
-            draw_panel(panel, data, shares, colour, labels, source)
+            draw_panel(panel, data, shares, colour, labels, source, style)
             panel.set_ylim(-0.02, 1.02)
             panel.tick_params(labelleft=not column or row == 2)
             if not index and not column:
@@ -97,7 +97,7 @@ def _map(
 
 def _by_size(
     axes: Axes, data: FigureData, shares: pd.DataFrame, colour: str, labels: dict[str, Any],
-    source: Source,
+    source: Source, style: Style,
 ) -> None:  # fmt: skip
     found = answers.in_groups(shares, answers.size_class(shares["number"]))
     names = answers.size_class_names([group for group, _ in found])
@@ -108,7 +108,7 @@ def _by_size(
 
 def _by_last_digit(
     axes: Axes, data: FigureData, shares: pd.DataFrame, colour: str, labels: dict[str, Any],
-    source: Source,
+    source: Source, style: Style,
 ) -> None:  # fmt: skip
     found = answers.in_groups(shares, shares["number"] % 10)
     names = [str(digit) for digit, _ in found]
@@ -118,23 +118,29 @@ def _by_last_digit(
 
 def _error_sizes(
     axes: Axes, data: FigureData, shares: pd.DataFrame, colour: str, labels: dict[str, Any],
-    source: Source,
+    source: Source, style: Style,
 ) -> None:  # fmt: skip
     errors = answers.error_sizes(data, labels["variant"], labels["series"], labels["layer"])
+    if errors.empty:
+        panels.empty(axes, "no number\nis read wrongly", style)
+        return
     classes = np.searchsorted(SIZES, errors["error"].abs().to_numpy(), side="right")
     names = [*(f"< {bound}" for bound in SIZES), f"≥ {SIZES[-1]}"]
     found = [
         share_interval(int((classes == index).sum()), len(errors)) for index in range(len(names))
     ]
     _bars(axes, names, found, colour, "size of error", labels, source)
-    axes.set_xlabel(f"mean error\n({len(errors)} numbers with errors)")
+    axes.set_xlabel(f"size of mean error\n({len(errors)} numbers with errors)")
 
 
 def _wrong_places(
     axes: Axes, data: FigureData, shares: pd.DataFrame, colour: str, labels: dict[str, Any],
-    source: Source,
+    source: Source, style: Style,
 ) -> None:  # fmt: skip
     errors = answers.single_errors(data, labels["variant"], labels["series"], labels["layer"])
+    if errors.empty:
+        panels.empty(axes, "no number is read\nwrongly once", style)
+        return
     places = len(str(data.config(labels["variant"]).prompts.limit - 1))
     found = answers.wrong_places(errors, places)
     _bars(axes, answers.PLACES[:places], found, colour, "wrong digit", labels, source)

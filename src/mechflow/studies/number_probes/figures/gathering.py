@@ -30,6 +30,7 @@ def draw_digit_gathering(
     targets = digit_targets(data, variant)
     last = outcomes.last_layer(data, variant)
     figure = new_figure(style, 2, 56)
+    figure.set_layout_engine("constrained", wspace=0.06)
     grid = figure.subplots(1, len(targets), squeeze=False, sharey=True)[0]
     source = Source()
     colour = palette.probe_colour(PROBE)
@@ -42,10 +43,10 @@ def draw_digit_gathering(
         scores = outcomes.accuracies(data, variant, PROBE, target=target)
         layered.draw(axes, scores, colour, "-", source, panel=title, variant=variant, series="main")
         _mark_there(axes, scores, colour, title, variant, source, style)
-        _untrained(axes, data, figures, target, title, source)
+        untrained_drawn = _untrained(axes, data, figures, target, title, source)
     grid[0].set_ylabel("share of held-out numbers\nwhose digit is read")
     marks = [panels.Mark(panels.readable(variant), colour)]
-    if figures.untrained is not None:
+    if untrained_drawn:
         marks.append(_mark_of(palette.UNTRAINED))
     marks.append(panels.Mark(f"first layer with {panels.percent(ENOUGH)} of the most", marker="v"))
     panels.key(figure, marks)
@@ -75,9 +76,10 @@ def _mark_there(
     layer = first_layer_there(scores)
     height = float(scores[layer].mean())
     axes.plot(layer, height, marker="v", ms=3.5, color=colour, zorder=5, clip_on=False)
-    right = layer <= scores.columns.max() / 3
+    last = int(scores.columns.max())
+    right = layer <= last / 3
     axes.annotate(
-        palette.layer_name(layer, int(scores.columns.max())), (layer, height),
+        palette.layer_name(layer, last), (layer, height),
         (5 if right else -5, -5), textcoords="offset points",
         ha="left" if right else "right", va="top", fontsize=small_pt(style), color=colour,
         zorder=6,
@@ -89,15 +91,17 @@ def _mark_there(
 
 def _untrained(
     axes: Axes, data: FigureData, figures: Figures, target: str, panel: str, source: Source
-) -> None:
+) -> bool:
+    """The same with random weights; whether there is such a line."""
     if figures.untrained is None:
-        return
+        return False
     scores = outcomes.accuracies(data, figures.untrained, PROBE, target=target)
-    layered.draw(
+    found = layered.draw(
         axes, scores, palette.CONTROL_COLOURS[palette.UNTRAINED],
         palette.CONTROL_LINES[palette.UNTRAINED], source,
         panel=panel, variant=figures.untrained, series=palette.UNTRAINED,
     )  # fmt: skip
+    return found is not None
 
 
 def _mark_of(control: str) -> panels.Mark:

@@ -13,7 +13,8 @@ from mechflow.figures.source import Source
 from mechflow.figures.style import CONTROL_COLOUR, INK, new_figure, styled
 from mechflow.statistics import summarise
 from mechflow.studies.number_probes.config import Figures
-from mechflow.studies.number_probes.figures.number_line import described, of, shown
+from mechflow.studies.number_probes.figures.layered import of
+from mechflow.studies.number_probes.figures.number_line import described, numbers_text, shown
 from mechflow.studies.number_probes.figures.palette import (
     layer_axis,
     mark_final_norm,
@@ -54,13 +55,9 @@ def draw_helix_or_digits(
     panels.reference_line(below, 0.0)
     above.set_ylim(_LOWEST, 1.04)
     above.set_ylabel("held-out $R^2$ of mean states")
-    below.set_ylabel("$R^2$ of helix − $R^2$ of digits")
+    below.set_ylabel("$R^2$ of helix − $R^2$ of digits\n← digits     helix →")
     means = drawn[drawn["panel"] == "difference"]
     panels.limit_to(below, pd.concat([means["low"], means["high"], pd.Series([0.0])]))
-    panels.corner_text(below, "helix fits better", style, colour=probe_colour("sinusoidal"))
-    panels.corner_text(
-        below, "digits fit better", style, corner="lower left", colour=probe_colour("digits")
-    )
     layer_axis(below, last)
     for axes in (above, below):
         mark_final_norm(axes, last)
@@ -71,7 +68,7 @@ def draw_helix_or_digits(
     ]
     panels.key(figure, [*marks, panels.Mark("permuted numbers", CONTROL_COLOUR)], columns=2)
     folds = of(table, control="none")["index"].nunique()
-    panels.note(figure, f"n = {folds} folds of the numbers")
+    panels.note(figure, f"{numbers_text(data, variants[0])}, n = {folds} folds of them")
     return figure, drawn
 
 

@@ -21,10 +21,10 @@ from mechflow.figures.style import (
 )
 from mechflow.statistics import Interval, share_interval
 from mechflow.studies.number_probes.config import Figures
+from mechflow.studies.number_probes.figures.layered import model_text, of
 from mechflow.studies.number_probes.figures.number_line import (
     exchanged_axis,
     layers_upwards,
-    of,
 )
 
 NEXT_TOKEN = -1
@@ -32,6 +32,7 @@ NEXT_TOKEN = -1
 SOURCE, BASE = "#0072b2", "#d55e00"
 _TOKENS = {"operand": "all tokens of b exchanged", "last": "last token of b exchanged"}
 _DASHED = (0, (3.5, 1.2))
+_DOTTED = (0, (1, 1.2))
 _RANDOM = "random_direction"
 _MOSTLY = 0.5
 
@@ -63,10 +64,12 @@ def draw_interchange(
         [
             panels.Mark("as the source", SOURCE),
             panels.Mark("still as the base", BASE),
+            panels.Mark("as the source, probe where it is put in", SOURCE, _DOTTED),
             panels.Mark("moved as far in a random direction", CONTROL_COLOUR, _DASHED),
         ],
     )
-    panels.note(figure, f"{panels.readable(str(figures.causal))}: {_pairs(table)}")
+    name = panels.readable(str(figures.causal))
+    panels.note(figure, f"{model_text(data, str(figures.causal))}, variant {name}, {_pairs(table)}")
     return figure, source.table().assign(variant=figures.causal)
 
 
@@ -162,7 +165,7 @@ def _decoded(axes: Axes, table: pd.DataFrame, last: int, source: Source) -> None
     at_end = rows[rows["read_layer"] == rows["layer"].max()]
     for control, part, colour, line, name in (
         (_RANDOM, at_end, CONTROL_COLOUR, _DASHED, "after the last block"),
-        ("none", at_once, SOURCE, (0, (1, 1.2)), "where it is put in"),
+        ("none", at_once, SOURCE, _DOTTED, "where it is put in"),
         ("none", at_end, SOURCE, "-", "after the last block"),
     ):
         labels = {"panel": "number read", "series": f"{name}, {control}"}
@@ -170,11 +173,6 @@ def _decoded(axes: Axes, table: pd.DataFrame, last: int, source: Source) -> None
     _share_axis(axes, last)
     axes.set_ylabel("share of pairs: probes\nread the source's number")
     axes.set_title(_TOKENS["last"])
-    marks = [
-        panels.Mark("where it is put in", SOURCE, (0, (1, 1.2))),
-        panels.Mark("after the last block", SOURCE),
-    ]
-    axes.legend(handles=[mark.handle() for mark in marks], loc="center right")
 
 
 def _where_read(figure: Figure, axes: Axes, rows: pd.DataFrame, last: int, source: Source) -> None:
@@ -214,12 +212,11 @@ def _left_alone(axes: Axes, table: pd.DataFrame, style: Style, source: Source) -
 
 
 def _when_right(table: pd.DataFrame, source: Source) -> Interval | None:
-    """Most that the next token follows the source, of pairs whose both sums begin rightly."""
+    """Share that follows the source at the first layer, of pairs that begin rightly both ways."""
     rows = of(table, metric="next_token_when_right_source", control="none", tokens="operand")
     if rows.empty:
         return None
-    by_layer = {layer: share_of_pairs(own) for layer, own in rows.groupby("layer", sort=True)}
-    first = by_layer[min(by_layer)]
+    first = share_of_pairs(of(rows, layer=int(rows["layer"].min())))
     source.add_row(
         panel="left alone", series="followed at the embedding when both begin rightly",
         kind="text", mean=first.centre, low=first.low, high=first.high, n=first.n,

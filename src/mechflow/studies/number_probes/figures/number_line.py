@@ -1,27 +1,18 @@
-"""What figures of the number line share: rows of tables, variants that ran, periods and labels."""
+"""What figures of the number line share: variants that ran, ordered colours, layers as axes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
 import matplotlib
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
-from mechflow.config.study import Style
 from mechflow.figures.data import FigureData
-from mechflow.figures.style import INK, small_pt
 from mechflow.studies.number_probes.config import Figures
+from mechflow.studies.number_probes.figures.layered import model_text
 
 EMBEDDING, AFTER_NORM = "emb", "norm"
 _ORDERED = "viridis"
-
-
-def of(frame: pd.DataFrame, **wanted: str | int) -> pd.DataFrame:
-    """The rows in which columns have the given values."""
-    for column, value in wanted.items():
-        frame = frame[frame[column] == value]
-    return frame
 
 
 def shown(data: FigureData, figures: Figures) -> tuple[str, ...]:
@@ -43,6 +34,20 @@ def ordered_colours(values: Iterable[int]) -> dict[int, str]:
         name: to_hex(matplotlib.colormaps[_ORDERED](place))
         for name, place in zip(names, places, strict=True)
     }
+
+
+def chosen_layers(last: int, wanted: int | None = None) -> list[int]:
+    """Embedding, a quarter, half, the last block's output, and a layer that was asked for.
+
+    Args:
+        last: number of the layer after the final norm.
+        wanted: the layer of the configuration.
+    """
+    blocks = last - 1
+    layers = {0, round(blocks / 4), round(blocks / 2), blocks}
+    if wanted is not None:
+        layers.add(min(wanted, last))
+    return sorted(layers)
 
 
 def layer_name(layer: int, last: int) -> str:
@@ -77,47 +82,7 @@ def _round_layers(last: int) -> list[int]:
     return [tick for tick in range(step, last, step) if room <= tick <= last - room]
 
 
-def end_labels(
-    axes: Axes,
-    ends: Mapping[str, tuple[float, str]],
-    heading: str,
-    style: Style,
-    *,
-    gap: float = 0.08,
-) -> None:
-    """Direct labels at the right ends of lines, moved apart where lines end close together.
-
-    The limits of the panel must be set before.
-
-    Args:
-        axes: the panel.
-        ends: for each text, the height at which its line ends, and its colour.
-        heading: what the texts name, above them.
-        style: the style.
-        gap: least distance of labels, as a share of the height of the panel.
-    """
-    names = sorted(ends, key=lambda name: ends[name][0])
-    points = np.array([[axes.get_xlim()[1], ends[name][0]] for name in names])
-    to_axes = axes.transData + axes.transAxes.inverted()
-    heights = to_axes.transform(points)[:, 1].clip(0.02, 0.98).tolist()
-    texts = [(n, y, ends[n][1]) for n, y in zip(names, apart(heights, gap), strict=True)]
-    top = max(1.04, texts[-1][1] + gap) if texts else 1.04
-    for name, height, colour in [*texts, (heading, top, INK)]:
-        axes.annotate(
-            name, (1.0, height), (3, 0), xycoords="axes fraction", textcoords="offset points",
-            va="center", fontsize=small_pt(style), color=colour, annotation_clip=False,
-        )  # fmt: skip
-
-
-def apart(heights: Sequence[float], gap: float) -> list[float]:
-    """Ascending heights, moved as little as needed so that neighbours differ by a gap.
-
-    Groups that touch are centred on their mean (pooling adjacent violators).
-    """
-    groups: list[list[float]] = []
-    for rank, height in enumerate(heights):
-        groups.append([height - rank * gap])
-        while len(groups) > 1 and np.mean(groups[-2]) > np.mean(groups[-1]):
-            groups[-2:] = [groups[-2] + groups[-1]]
-    levels = [float(np.mean(group)) for group in groups for _ in group]
-    return [level + rank * gap for rank, level in enumerate(levels)]
+def numbers_text(data: FigureData, variant: str) -> str:
+    """The model and its numbers, for the line below a figure."""
+    limit = data.config(variant).prompts.limit
+    return f"{model_text(data, variant)}, numbers 0 to {limit - 1}"

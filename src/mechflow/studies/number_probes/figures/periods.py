@@ -18,11 +18,11 @@ from mechflow.figures.style import CONTROL_COLOUR, NOTE_COLOUR, SIGNED, new_figu
 from mechflow.periods import periods
 from mechflow.statistics import clipped, jackknife_interval
 from mechflow.studies.number_probes.config import Figures
+from mechflow.studies.number_probes.figures.layered import End, label_ends, of
 from mechflow.studies.number_probes.figures.number_line import (
     described,
-    end_labels,
     layers_upwards,
-    of,
+    numbers_text,
     ordered_colours,
     shown,
 )
@@ -39,6 +39,7 @@ CELLS_PER_DECADE = 40
 column shows the largest of them, so that a peak of one frequency can be seen."""
 _LOWEST_SHARE = 3e-4
 """Shares below it are cut off."""
+_HEIGHT_MM = 40.0
 _FAINTEST = 10.0
 """The scale reaches at least this far to both sides of the null."""
 
@@ -154,18 +155,19 @@ def _shares(axes: Axes, rows: pd.DataFrame, variant: str, style: Style, source: 
         )  # fmt: skip
         named = {"series": f"period {period}, permuted", "kind": "range"}
         source.add(band.drop(columns="index"), **labels, **named)
-    ends = {}
+    ends = []
     for period, colour in colours.items():
         line = share_by_layer(of(rows, control="none", index=period))
         panels.mean_line(axes, line.clip(lower=_LOWEST_SHARE), colour)
         source.add(line, **labels, series=f"period {period}", kind="estimate")
-        ends[f"{period}"] = (float(line["mean"].iloc[-1]), colour)
+        end = max(float(line["mean"].iloc[-1]), _LOWEST_SHARE)
+        ends.append(End(end, f"period {period}", colour))
     axes.set_yscale("log")
     axes.set_ylim(_LOWEST_SHARE, 1.0)
     layer_axis(axes, last)
     mark_final_norm(axes, last)
     axes.set_ylabel("share of power at one period")
-    end_labels(axes, ends, "period", style)
+    label_ends(axes, ends, _HEIGHT_MM, style)
     if not null.empty:
         panels.corner_text(
             axes, "grey: permuted numbers", style, corner="lower right", colour=NOTE_COLOUR
@@ -196,9 +198,8 @@ def _null_range(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _numbers(data: FigureData, variants: tuple[str, ...], rows: pd.DataFrame) -> str:
-    limits = sorted({int(data.config(v).prompts.limit) for v in variants})
     permuted = of(rows, control="permuted")
     draws = int(permuted["draw"].max()) if len(permuted) else 0
     groups = int(of(rows, control="none")["draw"].max())
-    names = ", ".join(str(limit) for limit in limits)
-    return f"{names} numbers, {groups} jackknife groups, {draws} permutations"
+    scale = numbers_text(data, variants[0])
+    return f"{scale}, n = {groups} jackknife groups, {draws} permutations"

@@ -10,13 +10,14 @@ from mechflow.figures import panels
 from mechflow.figures.data import FigureData
 from mechflow.figures.intervals import band
 from mechflow.figures.source import Source
-from mechflow.figures.style import REFERENCE_COLOUR, new_figure, small_pt, styled
+from mechflow.figures.style import REFERENCE_COLOUR, new_figure, styled
 from mechflow.studies.number_probes import outcomes
 from mechflow.studies.number_probes.config import Figures
+from mechflow.studies.number_probes.figures.layered import End, label_ends, of
 from mechflow.studies.number_probes.figures.number_line import (
-    end_labels,
+    chosen_layers,
     layer_name,
-    of,
+    numbers_text,
     ordered_colours,
 )
 from mechflow.studies.number_probes.figures.palette import (
@@ -31,7 +32,8 @@ _FUNCTIONS = 4
 """Singular functions that are drawn, at most."""
 _SMALLEST = 1e-3
 """Singular values below this share of the largest are cut off."""
-_LOWEST_SHARE = 1e-3
+_LOWEST_SHARE = 1e-5
+_HEIGHT_MM = 22.0
 
 
 @styled
@@ -43,7 +45,7 @@ def draw_probe_maps(
         raise ValueError(f"figures.main is {figures.main}, which did not run")
     table = of(data.table("spectra"), variant=figures.main)
     bases = [name.removeprefix(MATRIX) for name in dict.fromkeys(table["matrix"])]
-    figure = new_figure(style, 2, 8 + 68 * len(bases))
+    figure = new_figure(style, 2, 12 + 68 * len(bases))
     source = Source()
     rows = figure.subfigures(len(bases), 1, squeeze=False)[:, 0]
     for part, basis in zip(rows, bases, strict=True):
@@ -55,7 +57,7 @@ def draw_probe_maps(
         own = of(table, matrix=f"{MATRIX}{basis}")
         labels = {"variant": figures.main, "basis": basis}
         left, middle, right = above.subplots(1, 3)
-        _singular_values(left, of(own, quantity="singular_value"), labels, style, source)
+        _singular_values(left, of(own, quantity="singular_value"), labels, source)
         _effective_rank(middle, of(own, quantity="effective_rank"), basis, labels, source)
         _period_shares(right, of(own, quantity="period_share"), labels, style, source)
         layer = figures.layer
@@ -63,38 +65,33 @@ def draw_probe_maps(
             layer = outcomes.best_layer(data, figures.main, basis)
         layer = min(layer, int(own["layer"].max()))
         _functions(below, data, figures.main, basis, layer, own, source)
+    last = int(table["layer"].max())
+    layers = ordered_colours(chosen_layers(last)).items()
+    panels.key(figure, [panels.Mark(layer_name(layer, last), ink) for layer, ink in layers])
     replicates = table["replicate"].nunique()
     note = "one probe a layer" if replicates == 1 else f"n = {replicates} replicates"
-    panels.note(figure, f"{note}, trained on the numbers of the first fold")
+    panels.note(figure, f"{numbers_text(data, figures.main)}, {note}, first fold of the numbers")
     return figure, source.table()
 
 
 def _singular_values(
-    axes: Axes, rows: pd.DataFrame, labels: dict[str, str], style: Style, source: Source
+    axes: Axes, rows: pd.DataFrame, labels: dict[str, str], source: Source
 ) -> None:
     """Singular values over the largest one, by rank, at some layers."""
     last = int(rows["layer"].max())
-    layers = sorted({0, round(last / 4), round(last / 2), last - 1})
     largest = rows.groupby(["replicate", "layer"])["value"].transform("max")
     scaled = rows.assign(value=rows["value"] / largest.where(largest > 0, 1.0))
     scaled = scaled.assign(index=rows["index"] + 1)
-    ends = {}
-    for layer, colour in ordered_colours(layers).items():
+    for layer, colour in ordered_colours(chosen_layers(last)).items():
         mean = band(of(scaled, layer=layer), "index")
-        panels.mean_line(axes, mean.clip(lower=_SMALLEST), colour)
+        panels.mean_line(axes, mean[mean["mean"] >= _SMALLEST], colour)
         source.add(
             mean, **labels, panel="singular values", series=layer_name(layer, last), kind="mean"
         )
-        ends[layer_name(layer, last)] = colour
     axes.set_yscale("log")
     axes.set_ylim(_SMALLEST, 1.3)
     axes.set_xlabel("rank")
     axes.set_ylabel("singular value\n(of the largest)")
-    for line, (name, colour) in enumerate(reversed(ends.items())):
-        axes.text(
-            0.04, 0.04 + 0.1 * line, name, transform=axes.transAxes, color=colour,
-            fontsize=small_pt(style),
-        )  # fmt: skip
 
 
 def _effective_rank(
@@ -115,18 +112,19 @@ def _period_shares(
 ) -> None:
     """Share of the map's power at each period, by layer."""
     last = int(rows["layer"].max())
-    ends = {}
+    ends = []
     for period, colour in ordered_colours(rows["index"].tolist()).items():
         mean = band(of(rows, index=period), "layer")
         panels.mean_line(axes, mean.clip(lower=_LOWEST_SHARE), colour)
         source.add(mean, **labels, panel="periods", series=f"period {period}", kind="mean")
-        ends[f"{period}"] = (max(float(mean["mean"].iloc[-1]), _LOWEST_SHARE), colour)
+        end = max(float(mean["mean"].iloc[-1]), _LOWEST_SHARE)
+        ends.append(End(end, f"period {period}", colour))
     axes.set_yscale("log")
     axes.set_ylim(_LOWEST_SHARE, 1.0)
     layer_axis(axes, last)
     mark_final_norm(axes, last)
     axes.set_ylabel("share of power")
-    end_labels(axes, ends, "period", style, gap=0.115)
+    label_ends(axes, ends, _HEIGHT_MM, style)
 
 
 def _functions(

@@ -1,5 +1,7 @@
 """How much of what probes read is left after each control is taken away, by layer."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -31,11 +33,11 @@ def draw_selectivity(
         panels.variant_title(grid[0, column], palette.probe_name(probe), colour, "left")
         real = outcomes.accuracies(data, variant, probe)
         controls = found_controls(data, figures, probe)
-        labels = {"variant": variant, "probe": probe}
+        labels: dict[str, Any] = {"variant": variant, "probe": probe}
         for control, scores in controls.items():
             ink, line = palette.CONTROL_COLOURS[control], palette.CONTROL_LINES[control]
             layered.draw(
-                grid[0, column], (real - scores).dropna(how="all"), ink, line, source,
+                grid[0, column], _gained(data, figures, control, real, scores), ink, line, source,
                 bounds=layered.DIFFERENCE, panel="selectivity", series=control, **labels,
             )  # fmt: skip
             layered.draw(
@@ -71,7 +73,7 @@ def draw_selectivity(
             for name in seen
         ],
     )
-    panels.note(figure, layered.scale_text(data, variant, real))
+    panels.note(figure, _scale(data, variant, real, source.table()))
     return figure, source.table()
 
 
@@ -85,8 +87,8 @@ def controlled(data: FigureData, variant: str) -> list[str]:
 def found_controls(data: FigureData, figures: Figures, probe: str) -> dict[str, pd.DataFrame]:
     """Scores on every control that was run, as a row for each fit and a column for each layer.
 
-    Random weights are a variant with the same folds, so its fits are paired with those of the
-    main one by replicate and fold.
+    Random weights are a variant of their own, whose fits are paired with those of the main one by
+    replicate and fold.
     """
     found = {
         control: outcomes.accuracies(data, figures.main, probe, control=control)
@@ -98,13 +100,41 @@ def found_controls(data: FigureData, figures: Figures, probe: str) -> dict[str, 
     return {control: scores for control, scores in found.items() if not scores.empty}
 
 
+def _gained(
+    data: FigureData, figures: Figures, control: str, real: pd.DataFrame, scores: pd.DataFrame
+) -> pd.DataFrame:
+    """The probe's scores above those of a control, in pairs where their folds are the same.
+
+    A variant with random weights may divide the numbers otherwise; then only its mean counts.
+    """
+    if control == palette.UNTRAINED and figures.untrained is not None:
+        divided = [
+            (config.prompts.limit, config.folds.split, config.folds.folds)
+            for config in (data.config(figures.main), data.config(figures.untrained))
+        ]
+        if divided[0] != divided[1]:
+            return (real - scores.mean()).dropna(how="all")
+    return outcomes.above_control(real, scores)
+
+
+def _scale(data: FigureData, variant: str, real: pd.DataFrame, table: pd.DataFrame) -> str:
+    """The line below the figure, with the number of folds in which controls were trained."""
+    text = layered.scale_text(data, variant, real)
+    others = ["none", palette.UNTRAINED]
+    drawn = table[(table["panel"] == "controls") & ~table["series"].isin(others)]
+    if drawn.empty or drawn["n"].min() == len(real):
+        return text
+    return f"{text}; controls trained in {drawn['n'].min()} of them"
+
+
 def _end_of_real(axes: Axes, real: pd.DataFrame, colour: str, style: Style) -> None:
     """Names the line of the probe itself."""
     rows = layered.over_fits(real)
-    peak = rows.loc[rows["mean"].idxmax()]
-    above = peak["mean"] < 0.85
+    peak = int(rows["mean"].to_numpy().argmax())
+    layer, height = int(rows["x"].iloc[peak]), float(rows["mean"].iloc[peak])
+    above = height < 0.85
     axes.annotate(
-        "no control", (peak["x"], peak["mean"]), (0, 3 if above else -4),
+        "no control", (layer, height), (0, 3 if above else -4),
         textcoords="offset points", ha="center", va="bottom" if above else "top",
         fontsize="small", color=colour, zorder=6,
     )  # fmt: skip

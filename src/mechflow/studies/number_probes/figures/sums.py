@@ -121,7 +121,7 @@ def _own_accuracy(
 
 def _published(axes: Axes, layers: Sequence[int], source: Source) -> None:
     for probe, values in published.SUM_ACCURACY.items():
-        rows = pd.DataFrame(zip(layers, values, strict=False), columns=["x", "mean"])
+        rows = accuracy.published_rows(layers, values)
         axes.plot(rows["x"], rows["mean"], color=palette.probe_colour(probe), lw=2.0, alpha=0.3)
         source.add(rows, kind="published", panel="by layer", series=probe)
 
@@ -134,8 +134,10 @@ def _by_size(
     series: list[tuple[str, str, str, list[tuple[int, Interval]]]] = []
     if asked is not None:
         answered = layered.of(data.table("behaviour"), variant=asked)
-        groups = answered.groupby(answers.digits_of(answered["expected"]).to_numpy())
-        found = [(int(digits), own_accuracy(part)) for digits, part in groups]
+        digits = answers.digits_of(answered["expected"])
+        found = [
+            (int(count), own_accuracy(answered[digits == count])) for count in sorted(set(digits))
+        ]
         series.append(("model", "the model itself", INK, found))
     for basis in bases:
         layer = outcomes.best_layer(data, variant, basis)
@@ -147,23 +149,23 @@ def _by_size(
     ends = []
     for index, (name, words, colour, found) in enumerate(series):
         shift = 0.12 * (index - (len(series) - 1) / 2)
-        places = [digits + shift for digits, _ in found]
+        places = [count + shift for count, _ in found]
         centres = [interval.centre for _, interval in found]
         marker = palette.probe_marker(name) if name != "model" else "*"
         axes.plot(
             places, centres, color=colour, lw=0.5, marker=marker, zorder=3, clip_on=False,
             ms=4.5 if name == "model" else 3,
         )  # fmt: skip
-        for place, (digits, interval) in zip(places, found, strict=True):
+        for place, (count, interval) in zip(places, found, strict=True):
             axes.vlines(place, interval.low, interval.high, color=colour, lw=0.9)
             source.add_row(
-                panel="by size", series=name, kind="mean", x=digits, mean=interval.centre,
+                panel="by size", series=name, kind="mean", x=count, mean=interval.centre,
                 low=interval.low, high=interval.high, n=interval.n,
             )  # fmt: skip
         ends.append(layered.End(centres[-1], words, colour))
-    digits = sorted({digits for _, _, _, found in series for digits, _ in found})
-    panels.ticks_at(axes, digits, [str(number) for number in digits])
-    axes.set_xlim(digits[0] - 0.3, digits[-1] + 0.3)
+    counts = sorted({count for *_, found in series for count, _ in found})
+    panels.ticks_at(axes, counts, [str(count) for count in counts])
+    axes.set_xlim(counts[0] - 0.3, counts[-1] + 0.3)
     axes.set_xlabel("digits of the sum")
     axes.set_title("by size of the sum", loc="left")
     layered.label_ends(axes, ends, _PANEL_MM, style)
