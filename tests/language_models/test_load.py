@@ -331,11 +331,17 @@ def test_a_tensor_of_another_shape(copy: Path) -> None:
         load_language_model(copy, dtype=torch.float32)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
-def test_a_damaged_file_is_an_error_in_words(copy: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("model.safetensors", r"model\.safetensors is not a whole safetensors file \(\w"),
+        ("tokenizer.json", r"cannot be loaded: \w"),
+    ],
+)
+def test_a_damaged_file_is_an_error_in_words(copy: Path, name: str, said: str) -> None:
     content = (copy / name).read_bytes()
     (copy / name).write_bytes(content[: len(content) // 2])
-    with pytest.raises(ModelSourceError, match=rf"The model in {copy} cannot be loaded: \w"):
+    with pytest.raises(ModelSourceError, match=f"{copy}.*{said}"):
         load_language_model(copy, dtype=torch.float32)
 
 

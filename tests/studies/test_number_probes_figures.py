@@ -320,11 +320,12 @@ def test_the_models_own_answers_have_wilsons_interval():
     drawn, source = default("sums")
     answered = of(data().table("behaviour"), variant="in_context")
     wanted = share_interval(int(answered["correct"].sum()), len(answered))
-    own = of(source, panel="by layer", series="model").iloc[0]
+    own = of(source, panel="whole sum", series="model itself").iloc[0]
     assert tuple(own[["mean", "low", "high", "n"]]) == pytest.approx(tuple(wanted))
     words = [text.get_text() for text in texts(drawn)]
-    assert f"the model itself: {100 * wanted.centre:.0f} % of {wanted.n} sums right" in words
-    sized = of(source, panel="by size", series="model")
+    assert f"model itself: {100 * wanted.centre:.0f} %" in words
+    assert f"{wanted.n} sums answered by the model" in drawn.get_supxlabel()
+    sized = of(source, panel="whole sum, by size", series="model itself")
     assert sized["n"].sum() == len(answered)
     ones = answered[answered["expected"] < 10]
     assert sized.iloc[0]["mean"] == pytest.approx(ones["correct"].mean())
@@ -334,11 +335,25 @@ def test_sums_are_read_by_size_at_each_codes_best_layer():
     _, source = default("sums")
     layer = outcomes.best_layer(data(), "sum", "sinusoidal")
     shares = answers.by_number(data(), "sum", "sinusoidal", layer)
-    drawn = of(source, panel="by size", series="sinusoidal", x=2).iloc[0]
+    drawn = of(source, panel="whole sum, by size", series="sinusoidal", x=2).iloc[0]
     assert drawn["mean"] == pytest.approx(shares.loc[shares["number"] > 9, "share"].mean())
     assert drawn["n"] == LIMIT - 10
     controls = source[source["series"].str.endswith("shuffled values")]
-    assert set(controls["panel"]) == {"by layer"}
+    assert set(controls["panel"]) == {"whole sum"}
+
+
+def test_decimal_places_of_the_sum_stand_beside_the_first_token():
+    _, source = default("sums")
+    tens = outcomes.accuracies(data(), "sum", gathering.PROBE, target="digit.1")
+    shown = of(source, panel="its digits", series="tens").set_index("x")["mean"]
+    assert shown.to_dict() == pytest.approx(tens.mean().to_dict())
+    assert of(source, panel="its digits", series="first token")["mean"].item() == 1.0
+
+    def undefined(name, frame):
+        return frame.assign(first_token_correct=-1) if name == "behaviour" else frame
+
+    _, source = draw("sums", change=undefined)
+    assert of(source, series="first token").empty
 
 
 def test_a_study_without_the_sum_says_so():

@@ -278,16 +278,21 @@ def test_a_model_that_is_mostly_wrong_is_said_to_be():
     (text,) = (t.get_text() for axes in drawn.axes for t in axes.texts if "Left" in t.get_text())
     assert "12 % [3, 36] of the base prompts" in text
     assert "mostly wrong" in text
-    assert "No pair begins rightly both ways" in text
+    assert "No pair that can tell begins rightly both ways" in text
     alone = of(source, series="base begins rightly").iloc[0]
     assert tuple(alone[["mean", "low", "high"]]) == pytest.approx(tuple(share_interval(2, 16))[:3])
 
 
 def test_a_model_that_is_right_is_not_called_wrong():
-    drawn, _ = draw("interchange")
+    drawn, source = draw("interchange")
     (text,) = (t.get_text() for axes in drawn.axes for t in axes.texts if "Left" in t.get_text())
     assert "mostly wrong" not in text
-    assert "Of 8 pairs that begin rightly both" in text
+    assert "Of 8 pairs that begin rightly both ways" in text
+    assert "after an exchange at layer 2" in text  # half of four blocks
+    followed = of(source, panel="left alone", series="followed when both begin rightly, operand")
+    wanted = share_interval(round(8 * 0.9), 8)
+    assert tuple(followed.iloc[0][["mean", "low", "high"]]) == pytest.approx(tuple(wanted)[:3])
+    assert "all tokens of b: 88 % [53, 98] follow" in text
 
 
 @pytest.mark.parametrize("tokens", ["last", "operand"])

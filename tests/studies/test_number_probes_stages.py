@@ -15,7 +15,6 @@ from mechflow.seeds import Seeds
 from mechflow.statistics import jackknife_interval
 from mechflow.studies.number_probes import geometry, interventions, spectra
 from mechflow.studies.number_probes.config import Geometry, Interchange, ReadoutSpectra
-from mechflow.studies.number_probes.prompts import all_pairs
 from mechflow.svd import effective_rank
 from tests.studies.test_modular_addition_figures import of
 from tests.tiny_llamas import save_digit_llama
@@ -195,35 +194,38 @@ def test_spectra_list_every_replicate_layer_and_period_once() -> None:
 # Pairs of prompts
 
 
-def drawn(wanted: int, limit: int = LIMIT, seed: int = 0) -> pd.DataFrame:
-    pairs = pd.DataFrame(all_pairs(limit), columns=["a", "b"])
-    return interventions.draw_pairs(pairs, wanted, limit, np.random.default_rng(seed))
+def drawn(wanted: int, digits: int = 2, limit: int = LIMIT, seed: int = 0) -> pd.DataFrame:
+    return interventions.draw_pairs(wanted, digits, limit, np.random.default_rng(seed))
 
 
-@pytest.mark.parametrize("limit", [100, 150, 1000])
-def test_pairs_differ_in_an_operand_of_as_many_digits(limit: int) -> None:
-    pairs = drawn(200, limit)
-    assert len(pairs) == 200
+@pytest.mark.parametrize(("digits", "limit"), [(2, 100), (2, 150), (2, 1000), (1, 10), (1, 1000)])
+def test_pairs_differ_in_an_operand_of_as_many_digits(digits: int, limit: int) -> None:
+    pairs = drawn(100, digits, limit)
+    assert len(pairs) == 100
     a, b, other = (pairs[name] for name in ("a", "b", "other"))
     assert (b != other).all()
-    assert (b.astype(str).str.len() == other.astype(str).str.len()).all()
-    assert (b >= 10).all()
+    for operand in (a, b, other):
+        assert (operand.astype(str).str.len() == digits).all()
+    assert (a + b < limit).all()
     assert (a + other < limit).all()
-    assert not pairs.duplicated(["a", "b"]).any()
+    assert not pairs.duplicated().any()
 
 
 def test_pairs_are_drawn_by_the_generator_alone() -> None:
     pd.testing.assert_frame_equal(drawn(50), drawn(50))
     assert not drawn(50).equals(drawn(50, seed=1))
-    pd.testing.assert_frame_equal(drawn(80).head(50), drawn(50))
 
 
-def test_no_more_pairs_are_drawn_than_there_are() -> None:
-    pairs = drawn(10**6, 20)
-    # Operands of two digits below 20 that leave room for another one: a + b' <= 19.
-    naive = [(a, b) for a in range(20) for b in range(10, 20 - a) if 10 + a < 20 and a < 9]
-    assert sorted(zip(pairs["a"], pairs["b"], strict=True)) == naive
-    assert drawn(5, 10).empty
+def test_all_pairs_are_drawn_if_as_many_are_wanted() -> None:
+    pairs = drawn(10**6, 2, 25)
+    operands = range(10, 25)
+    naive = [
+        (a, b, other)
+        for a in operands for b in operands for other in operands
+        if b != other and a + b < 25 and a + other < 25
+    ]  # fmt: skip
+    assert sorted(pairs.itertuples(index=False, name=None)) == naive
+    assert drawn(5, 2, 10).empty
 
 
 # Interchange on a language model
@@ -233,10 +235,8 @@ def test_no_more_pairs_are_drawn_than_there_are() -> None:
 def exchanged(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     """Patched runs of a tiny model that writes one digit a token."""
     folder: Path = save_digit_llama(tmp_path_factory.mktemp("llama"))
-    pairs = pd.DataFrame(all_pairs(LIMIT), columns=["a", "b"])
     return interventions.run(
         model=folder,
-        prompts=pairs,
         readout_weights=probes(layers=5, d_model=32),
         weights="pretrained",
         template="{a} + {b} =",
@@ -292,7 +292,6 @@ def test_all_tokens_at_the_embedding_make_the_run_the_source(exchanged: pd.DataF
 def test_without_pairs_no_model_is_loaded() -> None:
     found = interventions.run(
         model=Path("/nowhere"),
-        prompts=pd.DataFrame({"a": [1], "b": [2]}),
         readout_weights={},
         weights="pretrained",
         template="{a} + {b} =",

@@ -66,7 +66,7 @@ def test_every_stage_was_a_job_of_its_own(submissions):
     assert set(submissions) == {"dataset", "train", "probe"}
 
 
-def test_only_training_asks_for_a_gpu(submissions):
+def test_of_these_stages_only_training_asks_for_a_gpu(submissions):
     assert submissions["train"]["--gpus"] == "1"
     assert [rule for rule, flags in submissions.items() if "--gpus" in flags] == ["train"]
 

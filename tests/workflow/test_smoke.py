@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.workspace import SCALED, Workspace, kill, results, scaled
+from tests.workflow.workspace import SCALED, Workspace, results, scaled, script
 
 STUDY = "modular_addition"
 OVERLAY = """
@@ -35,7 +35,9 @@ def kill_training(workspace: Workspace) -> None:
         assert snakemake.poll() is None, snakemake.communicate()[1]
         time.sleep(0.005)
     time.sleep(random.SystemRandom().uniform(0.0, 0.5))
-    assert kill(snakemake, "train"), "training ended before it could be killed"
+    victim = script(snakemake, "train")
+    assert victim is not None, "training ended before it could be killed"
+    victim.kill()
     _, messages = snakemake.communicate(timeout=_PATIENCE)
     assert snakemake.returncode != 0, messages
     assert not workspace.path(f"{BLOCK}/weights.safetensors").exists()

@@ -140,19 +140,19 @@ class Workspace:
         assert ran.returncode == 0, ran.stderr
         return ran
 
-    def plan(self) -> dict[str, tuple[str, bool]]:
+    def plan(self, *arguments: str) -> dict[str, tuple[str, bool]]:
         """For every file: the rule that makes it and whether that must run."""
-        ran = self.snakemake("--summary")
+        ran = self.snakemake("--summary", *arguments)
         assert ran.returncode == 0, ran.stderr
         rows = csv.DictReader(ran.stdout.splitlines(), delimiter="\t")
         return {row["output_file"]: (row["rule"], row["plan"] != "no update") for row in rows}
 
-    def stale(self) -> set[str]:
+    def stale(self, *arguments: str) -> set[str]:
         """What must run: ``study/stage/variant/block``, ``study/curves.figure``, ``report``, ...
 
         What replicates share is ``study/stage/variant``, and a language model ``fetch/model``.
         """
-        return {job(path, rule) for path, (rule, stale) in self.plan().items() if stale}
+        return {job(path, rule) for path, (rule, stale) in self.plan(*arguments).items() if stale}
 
     def pretend_made(self) -> None:
         """Puts a file of text under the name of every result and tells Snakemake it is made.
@@ -190,17 +190,16 @@ def results(workspace: Workspace) -> dict[str, bytes]:
     }
 
 
-def kill(snakemake: "subprocess.Popen[str]", stage: str) -> bool:
-    """Kills the script of a stage, if it runs; whether there was one."""
+def script(snakemake: "subprocess.Popen[str]", stage: str) -> psutil.Process | None:
+    """The process that runs a stage's script, if there is one now."""
     for child in psutil.Process(snakemake.pid).children(recursive=True):
         try:
             words = child.cmdline()
-            if len(words) == 2 and words[1].endswith(f".{stage}.py"):
-                child.kill()
-                return True
         except psutil.NoSuchProcess:
             continue
-    return False
+        if len(words) == 2 and words[1].endswith(f".{stage}.py"):
+            return child
+    return None
 
 
 def job(path: str, rule: str) -> str:

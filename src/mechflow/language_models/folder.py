@@ -161,6 +161,21 @@ def _check_weights(folder: Path) -> None:
                     f"{folder / name} is a pointer of Git LFS and not the weights. Run 'git lfs "
                     "pull' in that repository."
                 )
+        _check_whole(folder / name)
+
+
+def _check_whole(path: Path) -> None:
+    """Refuses weights that were cut short; looks at the header and the size alone."""
+    # Which files a model has is asked while the workflow is parsed, and that imports little.
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np"):
+            pass
+    except SafetensorError as error:
+        raise ModelSourceError(
+            f"{path} is not a whole safetensors file ({error}). Copy or download it again."
+        ) from error
 
 
 def _indexed_shards(folder: Path) -> set[str]:

@@ -19,7 +19,6 @@ LAST = "last"
 """Name of the position of a prompt's last token; other positions have the names of operands."""
 
 
-
 @dataclass(frozen=True)
 class Encoded:
     """Prompts as tokens."""

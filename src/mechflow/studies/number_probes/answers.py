@@ -9,7 +9,7 @@ from mechflow.figures.data import FigureData
 from mechflow.statistics import Interval, clipped, mean_interval, share_interval
 from mechflow.studies.number_probes import outcomes
 
-PLACES = ("ones", "tens", "hundreds", "thousands")
+PLACES = ("ones", "tens", "hundreds", "thousands", "ten thousands", "hundred thousands")
 """Decimal places, the last digit first."""
 
 

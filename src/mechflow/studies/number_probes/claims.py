@@ -59,12 +59,9 @@ def advantage(
 
 
 def helix_over_digits(data: FigureData) -> Evidence:
-    """Held-out R² of a helix minus that of digit circles, at the layer where digits are read best.
-
-    One value for each fold of the numbers.
-    """
+    """Held-out R² of a helix minus that of digit circles at half depth, by fold of the numbers."""
     _require(data, MAIN)
-    layer = outcomes.best_layer(data, MAIN, "least_squares.digits")
+    layer = outcomes.last_layer(data, MAIN) // 2
     table = _rows(data, "geometry", variant=MAIN, layer=layer, control="none")
     helix, digits = (
         table[table["quantity"] == quantity].set_index("index")["value"]
@@ -137,7 +134,9 @@ def _model(data: FigureData, variant: str) -> str:
     return f"on {source.package or source.hub or 'a local model'}"
 
 
-def _number(variant: str, probe: str, words: str, table: dict[str, tuple[float, ...]]) -> Claim[FigureData]:
+def _number(
+    variant: str, probe: str, words: str, table: dict[str, tuple[float, ...]]
+) -> Claim[FigureData]:
     number, measure = published_mean(variant, probe, table)
     return Claim(
         f"llama_{variant}_{probe.rpartition('.')[2]}",
@@ -219,7 +218,7 @@ CLAIMS: tuple[Claim[FigureData], ...] = (
         "helix_beats_digits",
         "Numbers lie on a helix of several periods.",
         HELIX,
-        "held-out R² of a helix minus that of digit circles of about equal width",
+        "held-out R² of a helix minus that of digit circles of about equal width, at half depth",
         IntervalBeyond("above", 0.0),
         helix_over_digits,
     ),

@@ -73,13 +73,15 @@ FIGURES: tuple[Figure, ...] = (
         "Left: share of held-out sums that probes read at the end of the prompt, by layer: codes "
         "trained by gradient descent (solid), least squares on the number, its logarithm and its "
         "digits (the latter dashed), and the trained codes with their rows shuffled (grey "
-        "dotted). Lines and bands: mean over folds with 95 % interval (Student's t), cut at 0 "
-        "and 1. Level line and band: how many of the sums the model itself answers rightly, with "
-        "Wilson's interval. Right: by the number of digits of the sum, the model's own answers "
-        "(Wilson) and what each code reads at the layer where it reads most valid sums (Student's "
-        "t over numbers). Pale line, if the model is that of the published notebook: its numbers. "
-        "A sum that the model cannot answer can hardly be there to be read; one that is read and "
-        "not answered is lost on the way out.",
+        "dotted). Middle: each decimal place of the sum by least squares (dotted level: a digit "
+        "guessed). Lines and bands: mean over folds with 95 % interval (Student's t), cut at 0 "
+        "and 1. Black levels and bands: how many of its answers the model itself gets right, and "
+        "how many of their first tokens, with Wilson's interval. Right: by the number of digits "
+        "of the sum, the model's own answers (Wilson) and what each code reads at the layer where "
+        "it reads most valid sums (Student's t over numbers). Axes end where the values do. Pale "
+        "line, if the model is that of the published notebook: its numbers. A model that writes "
+        "one digit a token needs only the first of them here: look for places that are read, and "
+        "places that are not, before taking the whole sum for absent.",
     ),
     Figure(
         "precision",

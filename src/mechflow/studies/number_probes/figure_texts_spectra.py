@@ -74,15 +74,18 @@ FIGURES: tuple[Figure, ...] = (
         "The states of operand b in one prompt (base) are replaced, at one layer, by those of "
         "another prompt (source) that differs in b only. Above: share of pairs whose next token "
         "is then the source's (blue) or still the base's (orange), by layer; only pairs whose "
-        "own next tokens differ can tell and are counted. Right: mean change of the "
+        "own next tokens differ can tell and are counted. The next token only begins the answer: "
+        "it is the first digit, where a model writes one digit a token. Right: mean change of the "
         "log-probability of both tokens. Grey, dashed: the base's states moved as far in a "
         "random direction. Below, left: share of pairs in which probes read the source's number, "
         "where it was put in and after the last block; middle: the same for every layer that "
         "reads. Bands: 95 % intervals (Wilson). All tokens exchanged at the embedding make the "
         "run the source's own, so that line begins at 1; the layer at which it falls is where "
         "the model has carried the number elsewhere. The last token alone begins to matter where "
-        "it holds the number. In words: how often the model begins the right sum when it is left "
-        "alone; if that is rare, following is about the model's own, often wrong, answers and "
-        "tells nothing about arithmetic.",
+        "it holds what the answer needs; where probes read the number there and the next token "
+        "does not follow, the model does not use what they read. In words: how often the model "
+        "begins the right sum when it is left alone (if that is rare, following is about its own, "
+        "often wrong, answers), and how many of the pairs that it begins rightly both ways follow "
+        "after an exchange half-way.",
     ),
 )

@@ -43,8 +43,9 @@ def accuracies(
         wanted = {"basis": name}
         table = data.table("readout")
     wanted |= {"variant": variant, "control": control, "split": split, "metric": metric}
-    kept = table[(table[list(wanted)] == pd.Series(wanted)).all(axis=1)]
-    return kept.pivot(index=FIT, columns="layer", values="value")
+    for column, value in wanted.items():
+        table = table[table[column] == value]
+    return table.pivot(index=FIT, columns="layer", values="value")
 
 
 def above_control(scores: pd.DataFrame, control: pd.DataFrame) -> pd.DataFrame:
@@ -76,7 +77,8 @@ def at_best_layer(
 
 def best_layer(data: FigureData, variant: str, probe: str) -> int:
     """The layer where a probe reads most on valid numbers, on average over fits."""
-    return int(accuracies(data, variant, probe, split="valid").mean().idxmax())
+    mean = accuracies(data, variant, probe, split="valid").mean()
+    return int(mean.index.to_numpy()[mean.to_numpy().argmax()])
 
 
 def last_layer(data: FigureData, variant: str) -> int:

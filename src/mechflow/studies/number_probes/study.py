@@ -1,6 +1,7 @@
 """Declaration of the number probes study."""
 
-from mechflow.studies.declaration import Figure, Stage, Study, Table
+from mechflow.studies.declaration import Stage, Study
+from mechflow.studies.number_probes import figure_texts_probes, figure_texts_spectra
 from mechflow.studies.number_probes.config import NumberProbes, Variant
 
 STAGES = (
@@ -51,16 +52,13 @@ STAGES = (
     ),
 )
 
-FIGURES: tuple[Figure, ...] = ()
-TABLES: tuple[Table, ...] = ()
-
 STUDY = Study(
     name="number_probes",
     title="Number probes on a language model",
     config=NumberProbes,
     variant_config=Variant,
     stages=STAGES,
-    figures=FIGURES,
-    tables=TABLES,
+    figures=figure_texts_probes.FIGURES + figure_texts_spectra.FIGURES,
+    tables=figure_texts_probes.TABLES,
     claim_reads=("readout", "probes", "geometry", "interventions", "behaviour"),
 )

@@ -54,7 +54,7 @@ def draw_principal_components(
     for row, layer in zip(grid, layers, strict=True):
         own = scores[layer] / max(np.abs(scores[layer]).max(), np.finfo(float).tiny)
         labels = {"panel": layer_name(layer, last), "variant": figures.main}
-        _components(row[:count], own, share[layer], labels, style, source)
+        _components(list(row[:count]), own, share[layer], labels, style, source)
         points = _plane(row[count], own)
         row[0].set_ylabel(f"{layer_name(layer, last)}\nscore")
     for axes in grid[:-1, :count].flat:

@@ -9,7 +9,7 @@ from mechflow.figures import panels
 from mechflow.figures.data import FigureData
 from mechflow.figures.source import Source
 from mechflow.figures.style import new_figure, small_pt, styled
-from mechflow.studies.number_probes import outcomes
+from mechflow.studies.number_probes import answers, outcomes
 from mechflow.studies.number_probes.config import Figures
 from mechflow.studies.number_probes.figures import layered, palette
 
@@ -18,7 +18,6 @@ ENOUGH = 0.9
 """Share of its largest value from which a score counts as there."""
 CHANCE = 0.1
 """A digit guessed."""
-_PLACES = ("ones", "tens", "hundreds", "thousands")
 
 
 @styled
@@ -59,8 +58,7 @@ def digit_targets(data: FigureData, variant: str) -> dict[str, str]:
     table = data.table("probes")
     targets = table.loc[(table["variant"] == variant) & (table["probe"] == "digits"), "target"]
     places = sorted({int(t.partition(".")[2]) for t in targets if t.startswith("digit.")})
-    names = {f"digit.{p}": _PLACES[p] if p < len(_PLACES) else f"place {p}" for p in places}
-    return names | {"value": "all digits"}
+    return {f"digit.{place}": answers.PLACES[place] for place in places} | {"value": "all digits"}
 
 
 def first_layer_there(scores: pd.DataFrame) -> int:

@@ -1,6 +1,7 @@
 """Does the model use the number that probes read? What exchanged states do to its runs."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -204,28 +205,47 @@ def _left_alone(axes: Axes, table: pd.DataFrame, style: Style, source: Source) -
             panel="left alone", series=f"{side} begins rightly", kind="text",
             mean=found[side].centre, low=found[side].low, high=found[side].high, n=found[side].n,
         )  # fmt: skip
+    right = _when_right(table, source)
+    lines = words(found["base"], found["source"], right, _half_way(table))
     axes.set_axis_off()
     axes.text(
-        0.0, 1.0, "\n".join(words(found["base"], found["source"], _when_right(table, source))),
-        transform=axes.transAxes, va="top", fontsize=small_pt(style), color=INK, linespacing=1.35,
+        0.0, 1.0, "\n".join(lines), transform=axes.transAxes, va="top", color=INK,
+        fontsize=small_pt(style), linespacing=1.35,
     )  # fmt: skip
 
 
-def _when_right(table: pd.DataFrame, source: Source) -> Interval | None:
-    """Share that follows the source at the first layer, of pairs that begin rightly both ways."""
-    rows = of(table, metric="next_token_when_right_source", control="none", tokens="operand")
-    if rows.empty:
-        return None
-    first = share_of_pairs(of(rows, layer=int(rows["layer"].min())))
-    source.add_row(
-        panel="left alone", series="followed at the embedding when both begin rightly",
-        kind="text", mean=first.centre, low=first.low, high=first.high, n=first.n,
-    )  # fmt: skip
-    return first
+def _when_right(table: pd.DataFrame, source: Source) -> dict[str, Interval]:
+    """Share that follows the source half-way, of pairs that begin rightly both ways, by tokens."""
+    rows = of(table, metric="next_token_when_right_source", control="none")
+    found = {}
+    for tokens in _TOKENS:
+        own = of(rows, tokens=tokens, layer=_half_way(table))
+        if own.empty:
+            continue
+        share = found[tokens] = share_of_pairs(own)
+        source.add_row(
+            panel="left alone", series=f"followed when both begin rightly, {tokens}", kind="text",
+            x=_half_way(table), mean=share.centre, low=share.low, high=share.high, n=share.n,
+        )  # fmt: skip
+    return found
 
 
-def words(base: Interval, source: Interval, when_right: Interval | None) -> list[str]:
-    """What a reader must know of the model's own answers."""
+def _half_way(table: pd.DataFrame) -> int:
+    return round(int(table["layer"].max()) / 2)
+
+
+def words(
+    base: Interval, source: Interval, when_right: Mapping[str, Interval], layer: int
+) -> list[str]:
+    """What a reader must know of the model's own answers.
+
+    Args:
+        base: share of base prompts whose right sum the model begins.
+        source: the same of source prompts.
+        when_right: by tokens exchanged, the share of pairs that follow the source at a layer, of
+            those whose both sums the model begins.
+        layer: that layer.
+    """
     lines = [
         "Left alone, the model begins the right sum",
         f"in {_share(base)} of the base prompts",
@@ -236,14 +256,16 @@ def words(base: Interval, source: Interval, when_right: Interval | None) -> list
             "So following is about the model's own",
             "answers, which are mostly wrong.",
         ]
-    if when_right is not None and when_right.n:
-        lines += [
-            f"Of {when_right.n} pairs that begin rightly both",
-            f"ways, {panels.percent(when_right.centre)} follow the source when all",
-            "tokens are exchanged at the embedding.",
-        ]
-    elif when_right is not None:
-        lines += ["No pair begins rightly both ways."]
+    if not when_right:
+        return lines
+    n = max(found.n for found in when_right.values())
+    if n == 0:
+        return [*lines, "No pair that can tell begins rightly both ways."]
+    lines += [f"Of {n} pairs that begin rightly both ways,", f"after an exchange at layer {layer}:"]
+    lines += [
+        f"{_TOKENS[tokens].removesuffix(' exchanged')}: {_share(found)} follow"
+        for tokens, found in when_right.items()
+    ]
     return lines
 
 

@@ -57,6 +57,9 @@ CODE_MARKERS = {
     "log_published": "p",
 }
 
+PLACE_COLOURS = ("#f0a875", "#d55e00", "#8a3c00", "#4a2000")
+"""Shades of the digits' colour for decimal places, the ones first."""
+
 UNTRAINED = "random_weights"
 """The control that is a variant of its own: the same probe on a model with random weights."""
 CONTROL_NAMES = {
