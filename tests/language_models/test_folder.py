@@ -94,6 +94,15 @@ def test_a_pointer_of_git_lfs_is_told_from_weights(model: Path) -> None:
         check_folder(model)
 
 
+@pytest.mark.parametrize("kept", [0, 4, 300, -1])
+def test_weights_that_are_cut_short_are_named(model: Path, kept: int) -> None:
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:kept])
+    with pytest.raises(ModelSourceError, match=rf"{weights} is not a whole .* download it again"):
+        check_folder(model)
+    check_folder(model, weights=False)
+
+
 def test_placing_moves_every_file_of_the_model_and_nothing_else(
     model: Path, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from mechflow.studies.number_probes import claims, outcomes, published
 from mechflow.studies.number_probes.study import STUDY
 from mechflow.verdicts import COLUMNS, VERDICTS
 from tests.studies.fabricated_numbers import SMOLLM2, VARIANTS, data
-from tests.studies.fabricated_subject import FOLDS, LAST, WIDTHS
+from tests.studies.fabricated_subject import FOLDS, LAST, LAYERS, WIDTHS
 from tests.studies.test_modular_addition_figures import of
 
 LLAMA = LanguageModelSource(hub=published.LLAMA, revision="0" * 40)
@@ -287,19 +287,18 @@ def test_pairs_that_never_differ_are_not_judged():
     assert found.loc["operand_is_used", "verdict"] == "not run at this scale"
 
 
-def test_helix_and_digits_are_compared_where_digits_are_read_best():
+def test_helix_and_digits_are_compared_at_half_depth():
+    half = max(LAYERS) // 2
+
     def only_there(name, frame):
-        if name == "probes":
-            best = (frame["split"] == "valid") & (frame["layer"] == 4)
-            return frame.assign(value=frame["value"].mask(best, 1.0))
         if name == "geometry":
-            better = (frame["quantity"] == "helix_r2") & (frame["layer"] == 4)
+            better = (frame["quantity"] == "helix_r2") & (frame["layer"] == half)
             return frame.assign(value=frame["value"].mask(better, 0.99))
         return frame
 
     found = judge(change=only_there).loc["helix_beats_digits"]
     assert found["verdict"] == "replicated"
-    assert "layer 4" in found["why"]
-    rows = of(data().table("geometry"), variant="operand", control="none", layer=4)
+    assert f"layer {half}" in found["why"]
+    rows = of(data().table("geometry"), variant="operand", control="none", layer=half)
     digits = pd.Series(of(rows, quantity="digit_circles_r2")["value"])
     assert found["ours"] == pytest.approx((0.99 - digits).mean())

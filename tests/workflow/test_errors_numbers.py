@@ -46,7 +46,10 @@ SAID = {
         "meta-llama/Llama-3.2-1B",
         "use a packaged model or one in a local folder",
     ],
-    "merging": ["extract (study=number_probes, variant=merging): ", "{a}, {b}0"],
+    "merging": [
+        "extract (study=number_probes, variant=merging): the token '390' of the prompt '2, 390' "
+        "holds more than operand b, which is '39': put a space or a line break between them"
+    ],
     "loud": [
         "extract (study=number_probes, variant=loud): NaN or infinity in the hidden state at "
         "ln_final.hook_normalized (layer 4) of prompt 0",

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.workflow.test_rerun import Edit, code, set_key
+from mechflow.layout import ARTEFACTS
+from mechflow.studies.number_probes.study import STUDY as DECLARED
+from tests.workflow.test_rerun import Edit, code, replace, set_key
 from tests.workflow.workspace import Workspace
 
 STUDY = "mechflow/studies/number_probes"
+PACKAGE = "mechflow/language_models"
 CONFIG: dict[str, Any] = {
     "models": {
         "mine": {"folder": "my_model"},
@@ -22,12 +25,17 @@ CONFIG: dict[str, Any] = {
             "replicates": 1,
             "block_size": 1,
             "run": ["plain", "other"],
-            "variants": {"plain": {}, "other": {"model": {"name": "online"}}},
+            "variants": {
+                "plain": {},
+                "other": {"model": {"name": "online"}},
+                "idle": {"readout": {"lr": 0.5}},
+            },
             "defaults": {"model": {"name": "mine"}, "readout": {"bases": ["sinusoidal", "digits"]}},
             "figures": {"main": "plain", "untrained": None, "sums": None, "causal": None},
         }
     },
 }
+VARIANTS = ("studies", "number_probes", "variants")
 SHARED = {"prompts", "extract", "behaviour", "geometry"}
 FROM_READOUT = {"readout", "spectra", "interventions"}
 FROM_FOLDS = {"folds", "probe", *FROM_READOUT}
@@ -63,6 +71,20 @@ EDITS: dict[str, tuple[Edit, set[str]]] = {
     "least squares": (default(False, "probe", "published_inverse"), jobs({"probe"})),
     "random orders": (default(3, "geometry", "permutations"), jobs({"geometry"})),
     "answers": (default(3, "behaviour", "prompts"), jobs({"behaviour"})),
+    "penalty": (default(0.1, "readout", "l1"), jobs(FROM_READOUT)),
+    "bases of spectra": (default(["digits"], "spectra", "bases"), jobs({"spectra"})),
+    "periods": (default([2], "geometry", "periods"), jobs({"geometry", "spectra"})),
+    "label": (default("a", "prompts", "label"), jobs(FROM_PROMPTS)),
+    "number of numbers": (default(2000, "prompts", "limit"), jobs(FROM_PROMPTS | FROM_FOLDS)),
+    "random weights": (
+        set_key(CONFIG, "random", *VARIANTS, "other", "model", "weights"),
+        jobs(FROM_MODEL, ("other",)),
+    ),
+    "learning rate of one variant": (
+        set_key(CONFIG, 0.1, *VARIANTS, "other", "readout", "lr"),
+        jobs(FROM_READOUT, ("other",)),
+    ),
+    "variant that does not run": (set_key(CONFIG, 0.1, *VARIANTS, "idle", "readout", "lr"), set()),
     "pairs": (default(3, "interventions", "pairs"), jobs({"interventions"})),
     "replicates": (
         set_key(CONFIG, 2, "studies", "number_probes", "replicates"),
@@ -75,7 +97,7 @@ EDITS: dict[str, tuple[Edit, set[str]]] = {
         {"fetch/online"} | jobs(FROM_MODEL, ("other",)),
     ),
     "another model for a variant": (
-        set_key(CONFIG, "spare", "studies", "number_probes", "variants", "other", "model", "name"),
+        set_key(CONFIG, "spare", *VARIANTS, "other", "model", "name"),
         {"fetch/spare"} | jobs(FROM_MODEL, ("other",)),
     ),
     "file of a local model": (
@@ -89,7 +111,30 @@ EDITS: dict[str, tuple[Edit, set[str]]] = {
     # Code
     "geometry": (code(f"{STUDY}/geometry.py"), jobs({"geometry"})),
     "prompts": (code(f"{STUDY}/prompts.py"), jobs(FROM_PROMPTS)),
+    "tries": (code(f"{PACKAGE}/trie.py"), jobs(FROM_EXTRACT)),
+    "tokens": (code(f"{PACKAGE}/tokens.py"), jobs(FROM_MODEL)),
+    "patching": (code(f"{PACKAGE}/patching.py"), jobs({"interventions"})),
+    "reading answers": (code(f"{PACKAGE}/answers.py"), jobs({"behaviour", "interventions"})),
+    "download": (
+        code(f"{PACKAGE}/wheels.py"),
+        {"fetch/mine", "fetch/online"} | jobs(FROM_MODEL),
+    ),
+    "codes": (code("mechflow/probes/bases.py"), jobs(FROM_READOUT)),
+    "training of probes": (code("mechflow/probes/readout_training.py"), jobs(FROM_READOUT)),
+    "ridge over folds": (code("mechflow/probes/folded_ridge.py"), jobs({"probe"})),
+    "helix": (code("mechflow/helix.py"), jobs({"geometry"})),
+    "comment": (replace(f"{PACKAGE}/trie.py", "# ", "# Truly: "), set()),
+    "docstring": (replace("mechflow/helix.py", "Raises:", "Fails:"), set()),
     "another study": (code("mechflow/studies/toy/train.py"), set()),
+}
+PAGES: dict[str, tuple[Edit, set[str]]] = {
+    "shown variant": (
+        set_key(CONFIG, "other", "studies", "number_probes", "figures", "main"),
+        {f"{figure.name}.figure" for figure in DECLARED.figures},
+    ),
+    "one figure": (code(f"{STUDY}/figures/precision.py"), {"precision.figure"}),
+    "tables": (code(f"{STUDY}/tables.py"), {f"{table.name}.table" for table in DECLARED.tables}),
+    "claims": (code(f"{STUDY}/claims.py"), {"claims"}),
 }
 
 
@@ -104,12 +149,40 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
-@pytest.mark.parametrize("edit", EDITS)
-def test_an_edit_reruns_exactly_the_stages_that_depend_on_it(made: Workspace, edit: str) -> None:
-    change, expected = EDITS[edit]
+def stale_after(edit: Edit, workspace: Workspace) -> set[str]:
     try:
-        change(made)
-        stale = made.stale()
+        edit(workspace)
+        return workspace.stale()
     finally:
-        made.restore()
-    assert {name for name in stale if "/" in name and not name.endswith("/claims")} == expected
+        workspace.restore()
+
+
+def shown(names: set[str]) -> set[str]:
+    """Jobs of figures, tables and verdicts of the study, with the pages that show them."""
+    found = {f"number_probes/{name}" for name in names} | ({"report"} if names else set())
+    return found | ({"replication"} if "claims" in names else set())
+
+
+def readers(stages: set[str]) -> set[str]:
+    """Figures, tables and verdicts that read what the stages make."""
+    reads = {f"{figure.name}.figure": figure.reads for figure in DECLARED.figures}
+    reads |= {f"{table.name}.table": table.reads for table in DECLARED.tables}
+    reads |= {"claims": DECLARED.claim_reads}
+    return {
+        name
+        for name, artefacts in reads.items()
+        if stages & {ARTEFACTS[artefact].stage for artefact in artefacts}
+    }
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edit_reruns_exactly_the_jobs_that_depend_on_it(made: Workspace, edit: str) -> None:
+    change, expected = EDITS[edit]
+    stages = {name.split("/")[1] for name in expected}
+    assert stale_after(change, made) == expected | shown(readers(stages))
+
+
+@pytest.mark.parametrize("edit", PAGES)
+def test_an_edit_of_what_is_shown_reruns_no_stage(made: Workspace, edit: str) -> None:
+    change, expected = PAGES[edit]
+    assert stale_after(change, made) == shown(expected)

@@ -10,6 +10,8 @@ rule readout:
         "logs/{study}/{variant}/{block}/readout.log",
     benchmark:
         "benchmarks/{study}/{variant}/{block}/readout.tsv"
+    # The longest job by far: nothing should keep it waiting.
+    priority: 10
     conda:
         "../../envs/mechflow.yaml"
     threads: 1

@@ -29,7 +29,7 @@ class _KeptLayer(DynamicLayer):
     """Keys and values of the tokens before, to which nothing is ever added."""
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.lazy_initialization(keys, values)
         self.keys: Tensor = keys
         self.values: Tensor = values
