@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.dummy import DummyClassifier
 
-from mechflow.probes import chance_accuracy, permute_labels, selectivity
+from mechflow.probes.controls import chance_accuracy, permute_labels, selectivity
 
 SCORES = pd.DataFrame(
     [

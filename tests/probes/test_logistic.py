@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from mechflow.probes import fit_logistic
+from mechflow.probes.logistic import fit_logistic
 
 pytestmark = pytest.mark.filterwarnings("error:logistic probe stopped")
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from mechflow.probes.bases import digit_basis, random_basis, sinusoidal_basis
-from mechflow.probes.readout import NumberSplit, Readout, train_readouts
+from mechflow.probes.number_split import NumberSplit
+from mechflow.probes.readout import Readout, train_readouts
 from mechflow.probes.readout_settings import PUBLISHED, ReadoutSettings
 
 EXACT = ReadoutSettings(

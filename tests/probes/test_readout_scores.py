@@ -7,7 +7,8 @@ import torch
 
 from mechflow.probes.bases import digit_basis, random_basis, sinusoidal_basis
 from mechflow.probes.gaussian import gaussian_features
-from mechflow.probes.readout import NumberSplit, Readout, ReadoutFit, train_readouts
+from mechflow.probes.number_split import NumberSplit
+from mechflow.probes.readout import Readout, ReadoutFit, train_readouts
 from mechflow.probes.readout_scores import METRICS, score_readouts
 from mechflow.probes.readout_settings import ReadoutSettings
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge, RidgeCV
 
-from mechflow.probes import PENALTIES, centred_moments, fit_ridge
+from mechflow.probes.ridge import PENALTIES, centred_moments, fit_ridge
 
 
 def _regression(n, d, t, seed=0, offset=5.0):

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import r2_score
 
-from mechflow.probes import linear_probe_scores, permute_labels, scores
+from mechflow.probes import scores
+from mechflow.probes.controls import permute_labels
+from mechflow.probes.scores import linear_probe_scores
 
 P, R, D = 11, 2, 24
 N = P * P

@@ -86,10 +86,6 @@ EDITS: dict[str, tuple[Edit, set[str]]] = {
     ),
     "variant that does not run": (set_key(CONFIG, 0.1, *VARIANTS, "idle", "readout", "lr"), set()),
     "pairs": (default(3, "interventions", "pairs"), jobs({"interventions"})),
-    "replicates": (
-        set_key(CONFIG, 2, "studies", "number_probes", "replicates"),
-        jobs(FROM_FOLDS, block="r001-001"),
-    ),
     # Models
     "a model that nothing uses": (set_key(CONFIG, {"folder": "x"}, "models", "idle"), set()),
     "revision": (
@@ -121,6 +117,7 @@ EDITS: dict[str, tuple[Edit, set[str]]] = {
     ),
     "codes": (code("mechflow/probes/bases.py"), jobs(FROM_READOUT)),
     "training of probes": (code("mechflow/probes/readout_training.py"), jobs(FROM_READOUT)),
+    "ridge": (code("mechflow/probes/ridge.py"), jobs({"probe"})),
     "ridge over folds": (code("mechflow/probes/folded_ridge.py"), jobs({"probe"})),
     "helix": (code("mechflow/helix.py"), jobs({"geometry"})),
     "comment": (replace(f"{PACKAGE}/trie.py", "# ", "# Truly: "), set()),
@@ -136,6 +133,7 @@ PAGES: dict[str, tuple[Edit, set[str]]] = {
     "tables": (code(f"{STUDY}/tables.py"), {f"{table.name}.table" for table in DECLARED.tables}),
     "claims": (code(f"{STUDY}/claims.py"), {"claims"}),
 }
+EVERY_STAGE = {stage.name for stage in DECLARED.stages}
 
 
 @pytest.fixture(scope="module")
@@ -186,3 +184,9 @@ def test_an_edit_reruns_exactly_the_jobs_that_depend_on_it(made: Workspace, edit
 def test_an_edit_of_what_is_shown_reruns_no_stage(made: Workspace, edit: str) -> None:
     change, expected = PAGES[edit]
     assert stale_after(change, made) == shown(expected)
+
+
+def test_more_replicates_are_more_blocks_and_are_shown(made: Workspace) -> None:
+    more = set_key(CONFIG, 2, "studies", "number_probes", "replicates")
+    added = jobs(FROM_FOLDS, block="r001-001")
+    assert stale_after(more, made) == added | shown(readers(EVERY_STAGE))

@@ -10,7 +10,8 @@ import pandas as pd
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mechflow.probes import linear_probe_scores, permute_labels
+from mechflow.probes.controls import permute_labels
+from mechflow.probes.scores import linear_probe_scores
 from mechflow.seeds import Seeds
 from mechflow.studies.modular_addition.config import Probe
 from mechflow.studies.modular_addition.inputs import column, modulus, train_masks

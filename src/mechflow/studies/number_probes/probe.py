@@ -8,7 +8,7 @@ from torch import Tensor
 from mechflow.artifacts import Shards
 from mechflow.probes.folded_ridge import folded_ridge_scores
 from mechflow.probes.gaussian import gaussian_features
-from mechflow.probes.readout import NumberSplit
+from mechflow.probes.number_split import NumberSplit
 from mechflow.seeds import Seeds
 from mechflow.studies.number_probes import config
 from mechflow.studies.number_probes.layers import each_layer

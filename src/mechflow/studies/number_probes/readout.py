@@ -12,7 +12,8 @@ from torch import Tensor
 
 from mechflow.artifacts import Shards
 from mechflow.probes.gaussian import gaussian_features
-from mechflow.probes.readout import NumberSplit, Readout, ReadoutFit, train_readouts
+from mechflow.probes.number_split import NumberSplit
+from mechflow.probes.readout import Readout, ReadoutFit, train_readouts
 from mechflow.probes.readout_scores import METRICS, score_readouts
 from mechflow.seeds import Seeds
 from mechflow.studies.number_probes import config

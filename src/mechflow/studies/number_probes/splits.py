@@ -3,7 +3,7 @@
 import pandas as pd
 import torch
 
-from mechflow.probes.readout import NumberSplit
+from mechflow.probes.number_split import NumberSplit
 
 
 def number_splits(folds: pd.DataFrame) -> dict[tuple[int, int], NumberSplit]:

@@ -19,7 +19,7 @@ from mechflow.figures.style import (
     small_pt,
     styled,
 )
-from mechflow.probes import selectivity
+from mechflow.probes.controls import selectivity
 from mechflow.statistics import clipped
 from mechflow.studies.modular_addition import outcomes
 from mechflow.studies.modular_addition.config import Figures

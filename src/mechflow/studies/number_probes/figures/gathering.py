@@ -44,7 +44,7 @@ def draw_digit_gathering(
         _mark_there(axes, scores, colour, title, variant, source, style)
         untrained_drawn = _untrained(axes, data, figures, target, title, source)
     grid[0].set_ylabel("share of held-out numbers\nwhose digit is read")
-    marks = [panels.Mark(panels.readable(variant), colour)]
+    marks = [panels.Mark("trained model", colour)]
     if untrained_drawn:
         marks.append(_mark_of(palette.UNTRAINED))
     marks.append(panels.Mark(f"first layer with {panels.percent(ENOUGH)} of the most", marker="v"))
