@@ -26,6 +26,7 @@ DECLARATIONS: tuple[tuple[str, str], ...] = (
     ("mechflow.config.*", "declares keys; the values that a stage uses are in its spec"),
     ("mechflow.studies.*.config", "declares keys; the values that a stage uses are in its spec"),
     ("mechflow.studies.*.study", "wiring and captions; what a stage reads are its inputs"),
+    ("mechflow.studies.*.figure_texts_*", "captions of that wiring"),
     ("mechflow.studies.declaration", "types of that wiring"),
     ("mechflow.studies.registry", "finds that wiring by name"),
 )
