@@ -138,19 +138,19 @@ CASES: dict[str, Case] = {
         f"{STUDY}.variants.sum.spectra",
         "bases: [binary] # !",
         'sum.spectra.bases = "binary"',
-        ("not among readout.bases: sinusoidal, digits",),
+        ("not among readout.bases: digits",),
     ),
     "control_of_an_untrained_basis": (
         f"{STUDY}.variants.sum.readout",
         "controlled_bases: [binary] # !",
         'sum.readout.controlled_bases = "binary"',
-        ("not among readout.bases: sinusoidal, digits",),
+        ("not among readout.bases: digits",),
     ),
     "interchange_of_an_untrained_basis": (
         f"{STUDY}.variants.in_context.interventions",
         "basis: binary # !",
         'in_context.interventions.basis = "binary"',
-        ("not among readout.bases: sinusoidal, digits",),
+        ("not among readout.bases: digits",),
     ),
     # figures
     "figure_of_a_variant_that_is_not_run": (

@@ -25,14 +25,21 @@ def rows(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
     return frame
 
 
+OWN_COLUMNS = {
+    "dataset": ["a", "b", "label"],
+    "probes": ["model", "frequency"],
+    "spectra": ["model", "weights"],
+    "interventions": ["frequency"],
+}
+
+
 @pytest.mark.parametrize(
     "kind", ["dataset", "curves", "probes", "spectra", "progress", "interventions"]
 )
 def test_tables_have_the_columns_that_their_schema_names(tiny: TinyStudy, kind: str) -> None:
     frame = getattr(tiny, kind)
     declared = [column.name for column in SCHEMAS[kind]]
-    own = ["a", "b", "label"] if kind == "dataset" else []
-    assert list(frame.columns) == declared + own
+    assert list(frame.columns) == declared + OWN_COLUMNS.get(kind, [])
     assert set(frame["replicate"]) == set(REPLICATES)
     assert not frame.duplicated(
         [c for c in frame.columns if c not in ("value", "split")]
