@@ -144,7 +144,7 @@ CASES: dict[str, Case] = {
         f"{STUDY}.variants.sum.readout",
         "controlled_bases: [binary] # !",
         'sum.readout.controlled_bases = "binary"',
-        ("not among readout.bases: digits",),
+        ("not among readout.bases: sinusoidal, digits",),
     ),
     "interchange_of_an_untrained_basis": (
         f"{STUDY}.variants.in_context.interventions",
