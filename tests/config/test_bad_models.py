@@ -138,7 +138,7 @@ CASES: dict[str, Case] = {
         f"{STUDY}.variants.sum.spectra",
         "bases: [binary] # !",
         'sum.spectra.bases = "binary"',
-        ("not among readout.bases: digits",),
+        ("not among readout.bases: sinusoidal, digits",),
     ),
     "control_of_an_untrained_basis": (
         f"{STUDY}.variants.sum.readout",

@@ -9,6 +9,8 @@ rule extract:
         "logs/{study}/{variant}/extract.log",
     benchmark:
         "benchmarks/{study}/{variant}/extract.tsv"
+    # Most other stages wait for it.
+    priority: 5
     conda:
         "../../envs/mechflow.yaml"
     threads: 1

@@ -32,7 +32,7 @@ def check_listed_files(index: Path, listed: pd.DataFrame, kind: str = "model") -
         ArtifactMissingError: a file is gone.
         ArtifactDamagedError: a file differs from what was listed.
     """
-    remedy = how_to_remake(kind).replace("the file", str(index))
+    remedy = f"Restore it. {how_to_remake(kind).replace('the file', str(index))}"
     for row in listed.itertuples():
         path = index.parent / str(row.file)
         if not path.exists():
