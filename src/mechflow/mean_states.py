@@ -12,7 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mechflow.svd import explained_variance, principal_directions
+from mechflow.svd import leading_sign
+
+TINY = torch.finfo(torch.float64).tiny
 
 ROWS_PER_BATCH = 4096
 """Rows turned into float64 at a time."""
@@ -128,15 +130,20 @@ def jackknife_groups(
 def principal_components(means: Float[Tensor, "numbers d"], count: int) -> PrincipalComponents:
     """Principal components of the mean states over the numbers, each number weighted alike.
 
-    Scores have the units of the states; signs follow `svd.principal_directions`.
+    Scores have the units of the states; signs follow `svd.leading_sign`.
 
     Raises:
         ValueError: a mean is not finite, as that of a number without rows.
     """
     require_all_numbers(means)
-    left, values, right = principal_directions(means.double() - means.double().mean(dim=0))
-    scores = left * values
-    return PrincipalComponents(scores[:, :count], right[:count], explained_variance(values)[:count])
+    centred = means.double() - means.double().mean(dim=0)
+    # Of many more numbers than dimensions, the covariance is decomposed in a third of the time.
+    variance, directions = torch.linalg.eigh(centred.T @ centred)
+    share = (variance.clamp_min(0) / variance.clamp_min(0).sum().clamp_min(TINY)).flip(0)[:count]
+    directions = directions.flip(1)[:, :count]
+    scores = centred @ directions
+    sign = leading_sign(scores)
+    return PrincipalComponents(scores * sign, (directions * sign).T.contiguous(), share)
 
 
 def require_all_numbers(means: Float[Tensor, "numbers d"]) -> None:

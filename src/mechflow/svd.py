@@ -36,11 +36,16 @@ def principal_directions(
         count: how many directions to keep; all if None.
     """
     left, values, right = torch.linalg.svd(matrix.double(), full_matrices=False)
-    size = left.abs()
-    first = (size > size.amax(dim=-2, keepdim=True) / math.e).int().argmax(dim=-2, keepdim=True)
-    sign = left.gather(-2, first).sign()
+    sign = leading_sign(left)
     left, right = left * sign, right * sign.transpose(-2, -1)
     return Decomposition(left[..., :count], values[..., :count], right[..., :count, :])
+
+
+def leading_sign(vectors: Float[Tensor, "*batch m r"]) -> Float[Tensor, "*batch 1 r"]:
+    """Sign of the first entry of each column that is larger in size than 1/e of the largest one."""
+    size = vectors.abs()
+    first = (size > size.amax(dim=-2, keepdim=True) / math.e).int().argmax(dim=-2, keepdim=True)
+    return vectors.gather(-2, first).sign()
 
 
 def explained_variance(values: Float[Tensor, "*batch r"]) -> Float[Tensor, "*batch r"]:
