@@ -13,7 +13,7 @@ from mechflow.artifacts import SCHEMAS, Owner, Shards, ShardWriter, collect
 from mechflow.periods import number_spectrum
 from mechflow.seeds import Seeds
 from mechflow.statistics import jackknife_interval
-from mechflow.studies.number_probes import geometry, interventions, spectra
+from mechflow.studies.number_probes import exchange, geometry, interventions, spectra
 from mechflow.studies.number_probes.config import Geometry, Interchange, ReadoutSpectra
 from mechflow.svd import effective_rank
 from tests.studies.test_modular_addition_figures import of
@@ -195,7 +195,7 @@ def test_spectra_list_every_replicate_layer_and_period_once() -> None:
 
 
 def drawn(wanted: int, digits: int = 2, limit: int = LIMIT, seed: int = 0) -> pd.DataFrame:
-    return interventions.draw_pairs(wanted, digits, limit, np.random.default_rng(seed))
+    return exchange.draw_pairs(wanted, digits, limit, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize(("digits", "limit"), [(2, 100), (2, 150), (2, 1000), (1, 10), (1, 1000)])

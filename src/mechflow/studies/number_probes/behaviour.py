@@ -4,16 +4,11 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from transformers import PreTrainedTokenizerBase
 
-from mechflow.language_models.answers import Answer, continuations, greedy_answers, read_number
 from mechflow.seeds import Seeds
 from mechflow.studies.number_probes.config import Behaviour
-from mechflow.studies.number_probes.subject import encoded, language_model
 
 COLUMNS = ["example", "a", "b", "expected", "answer", "correct", "first_token_correct"]
-NO_NUMBER = -1
-UNDEFINED = -1
 
 
 def run(
@@ -30,30 +25,17 @@ def run(
     """Answers to a sample of the prompts, or none if none is asked for."""
     if not behaviour.prompts:
         return {"behaviour": pd.DataFrame({name: pd.Series(dtype="int64") for name in COLUMNS})}
-    generator = seeds.shared().numpy(None, "prompts to answer")
-    size = min(behaviour.prompts, len(prompts))
-    asked = prompts.iloc[sorted(generator.choice(len(prompts), size, replace=False))]
-    subject = language_model(model, weights, dtype, seeds, device)
-    ids = encoded(subject, asked, template, ["last"]).ids
-    answers = greedy_answers(subject, ids, max_new_tokens=behaviour.max_new_tokens)
-    expected = (asked["a"] + asked["b"]).to_numpy()
-    numbers = [read_number(answer.text) for answer in answers]
-    frame = asked[["example", "a", "b"]].reset_index(drop=True)
-    frame["expected"] = expected
-    frame["answer"] = [NO_NUMBER if number is None else number for number in numbers]
-    frame["correct"] = (frame["answer"] == expected).astype("int64")
-    texts = asked["text"].tolist()
-    wanted = [str(number) for number in expected]
-    frame["first_token_correct"] = _first_tokens(subject.tokenizer, texts, wanted, answers)
-    return {"behaviour": frame[COLUMNS]}
+    # It imports transformers, which takes seconds: only where there is something to ask.
+    from mechflow.studies.number_probes.asking import ask
 
-
-def _first_tokens(
-    tokenizer: PreTrainedTokenizerBase, texts: list[str], wanted: list[str], answers: list[Answer]
-) -> list[int]:
-    """Whether each answer begins with the token that begins the right one."""
-    try:
-        right = continuations(tokenizer, texts, wanted)
-    except ValueError:  # after this prompt a number has no token of its own
-        return [UNDEFINED] * len(answers)
-    return [int(answer.ids[:1] == ids[:1]) for answer, ids in zip(answers, right, strict=True)]
+    answers = ask(
+        model=model,
+        prompts=prompts,
+        weights=weights,
+        template=template,
+        dtype=dtype,
+        behaviour=behaviour,
+        seeds=seeds,
+        device=device,
+    )
+    return {"behaviour": answers[COLUMNS]}
