@@ -1,6 +1,6 @@
 """Training of number probes: the notebook's loop, probe after probe, against the package's.
 
-    python -m bench.probes [--states FILE] [--layers 4 12 25] [--steps 200] [--threads 1]
+    python -m bench.probes [--states FILE] [--layers 4 12 20 25] [--steps 200] [--threads 2]
 
 FILE is a safetensors file with the states `h` [layer, prompt, d] and the number `b` [prompt] that
 they are read for; without one, states with a planted sinusoidal code are made up. All contenders
@@ -10,8 +10,12 @@ accuracies are those on held-out numbers, so that what the time buys can be seen
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -25,7 +29,7 @@ from mechflow.probes.readout import Readout, ReadoutFit, train_readouts
 from mechflow.probes.readout_inputs import evenly_spaced
 from mechflow.probes.readout_settings import PUBLISHED, ReadoutSettings
 from mechflow.probes.readout_training import Examples, ReadoutStack, product_dtype
-from mechflow.training.process import tuned_for_training
+from mechflow.training.process import keep_freed_memory, tuned_for_training
 
 NUMBERS = 1000
 FOLDS = 10
@@ -68,7 +72,7 @@ def main() -> None:
     layers = list(_layers(options))
     rows, d = layers[0].states.shape
     print(f"{len(layers)} layers of {rows} states of width {d}, {options.threads} thread(s)\n")
-    for batch in (options.batch, PUBLISHED.batch):
+    for batch in (ReadoutSettings().batch, PUBLISHED.batch):
         compare_steps(layers[0], batch)
     compare_sweeps(layers, options)
 
@@ -101,29 +105,52 @@ def compare_sweeps(layers: list[Layer], options: argparse.Namespace) -> None:
         valid_rows=settings.valid_rows,
         precision="bfloat16",
     )
-    contenders: dict[str, Callable[[Layer], list[ReadoutFit]]] = {
-        "notebook": lambda layer: notebook_layer(layer, options.folds, same),
-        "mechflow, the notebook's settings": lambda layer: our_layer(layer, options.folds, same),
-        "mechflow": lambda layer: our_layer(layer, options.folds, settings),
-    }
     names = list(bases(2))
     probes = len(layers) * len(names) * options.folds
     print(f"{probes} probes: {options.steps} updates of batch {options.batch}, then the accuracy")
-    print("on held-out numbers")
-    seconds = dict.fromkeys(contenders, 0.0)
-    for layer in layers:
+    print(f"on held-out numbers; the notebook layer after layer on {options.threads} thread(s),")
+    print(f"mechflow layer beside layer in {options.threads} process(es) of one, as its jobs run")
+    with _workers(options.threads) as pool:
+        ours = partial(_in_processes, pool, layers, options.folds)
+        contenders: dict[str, Callable[[], list[list[ReadoutFit]]]] = {
+            "notebook": lambda: [notebook_layer(layer, options.folds, same) for layer in layers],
+            "mechflow, the notebook's settings": lambda: ours(same),
+            "mechflow": lambda: ours(settings),
+        }
+        seconds = {}
         for label, sweep in contenders.items():
             start = time.perf_counter()
-            fits = sweep(layer)
-            seconds[label] += time.perf_counter() - start
-            found = [held_out_accuracy(fit, layer) for fit in fits]
-            means = [sum(found[i :: len(names)]) / options.folds for i in range(len(names))]
-            cells = [f"{name} {mean:.3f}" for name, mean in zip(names, means, strict=True)]
-            print(f"  layer {layer.number:<3} {label:<35}{'   '.join(cells)}", flush=True)
+            fits = sweep()
+            seconds[label] = time.perf_counter() - start
+            for layer, of_layer in zip(layers, fits, strict=True):
+                found = [held_out_accuracy(fit, layer) for fit in of_layer]
+                means = [sum(found[k :: len(names)]) / options.folds for k in range(len(names))]
+                cells = [f"{name} {mean:.3f}" for name, mean in zip(names, means, strict=True)]
+                print(f"  layer {layer.number:<3} {label:<35}{'   '.join(cells)}", flush=True)
     first = seconds["notebook"]
     for label, total in seconds.items():
         per_probe = f"{1e3 * total / probes:.0f} ms a probe"
         print(f"  {label:<35}{total:7.1f} s, {per_probe}, {first / total:.1f}×")
+
+
+@contextmanager
+def _workers(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes of one thread that have imported torch."""
+    with ProcessPoolExecutor(count, get_context("spawn"), _one_thread) as pool:
+        list(pool.map(time.sleep, [2.0] * count))
+        yield pool
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    torch.set_flush_denormal(True)
+
+
+def _in_processes(
+    pool: ProcessPoolExecutor, layers: list[Layer], folds: int, cfg: ReadoutSettings
+) -> list[list[ReadoutFit]]:
+    return list(pool.map(our_layer, layers, [folds] * len(layers), [cfg] * len(layers)))
 
 
 def notebook_layer(layer: Layer, folds: int, cfg: ReadoutSettings) -> list[ReadoutFit]:
@@ -260,11 +287,11 @@ def synthetic_layer(number: int, d: int = 576, prompts: int = 20) -> Layer:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--states", type=Path, help="safetensors file with h and b")
-    parser.add_argument("--layers", type=int, nargs="+", default=[4, 12, 25])
-    parser.add_argument("--folds", type=int, default=2)
+    parser.add_argument("--layers", type=int, nargs="+", default=[4, 12, 20, 25])
+    parser.add_argument("--folds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=ReadoutSettings().steps)
-    parser.add_argument("--batch", type=int, default=ReadoutSettings().batch)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=PUBLISHED.batch)
+    parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 
 
