@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from mechflow.probes.bases import binary_basis, digit_basis, sinusoidal_basis
 from mechflow.probes.number_split import NumberSplit
 from mechflow.probes.readout import Readout, ReadoutFit, train_readouts
-from mechflow.probes.readout_inputs import evenly_spaced
 from mechflow.probes.readout_settings import PUBLISHED, ReadoutSettings
 from mechflow.probes.readout_training import Examples, ReadoutStack, product_dtype
+from mechflow.spacing import evenly_spaced
 from mechflow.training.process import keep_freed_memory, tuned_for_training
 
 NUMBERS = 1000

@@ -16,7 +16,7 @@ from mechflow.studies.number_probes import figures as package
 from mechflow.studies.number_probes import outcomes
 from mechflow.studies.number_probes.config import Figures
 from mechflow.studies.number_probes.figure_texts_spectra import FIGURES
-from mechflow.studies.number_probes.figures import interchange, number_line, periods
+from mechflow.studies.number_probes.figures import interchange, number_line, palette, periods
 from tests.studies.fabricated_numbers import VARIANTS, arrays, data
 from tests.studies.fabricated_subject import GROUPS, LAST, LIMIT, PERIODS, PERMUTATIONS
 from tests.studies.test_modular_addition_figures import of
@@ -215,7 +215,7 @@ def test_singular_functions_are_those_of_the_layer_where_most_is_read(layer):
     functions = made["singular_functions.sinusoidal"][0, number]
     drawn = of(source, basis="sinusoidal", kind="function", panel="function 2")
     assert drawn["value"].to_numpy() == pytest.approx(functions[1].numpy())
-    assert set(drawn["series"]) == {number_line.layer_name(number, LAST)}
+    assert set(drawn["series"]) == {palette.layer_name(number, LAST)}
     squares = 0.49 ** np.arange(5)
     share = of(source, basis="sinusoidal", kind="text", panel="function 2")["value"].item()
     assert share == pytest.approx(squares[1] / squares.sum())

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechflow.probes.number_split import NumberSplit
-from mechflow.probes.readout_inputs import InputMap, evenly_spaced, input_map
+from mechflow.probes.readout_inputs import InputMap, input_map
 from mechflow.probes.readout_settings import ReadoutSettings
 from mechflow.probes.readout_training import (
     Examples,
@@ -22,6 +22,7 @@ from mechflow.probes.readout_training import (
     train_stack,
     weight_dtype,
 )
+from mechflow.spacing import evenly_spaced
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
+
+from mechflow.spacing import evenly_spaced
 
 WHITENING_RIDGE = 0.1
 """What whitening adds to every variance, in units of the mean variance of a coordinate."""
@@ -76,10 +78,3 @@ def input_map(
     root = torch.linalg.cholesky(covariance)
     matrix = torch.linalg.solve_triangular(root, identity, upper=False)
     return InputMap(centre, factor, matrix.to(states.dtype))
-
-
-def evenly_spaced(n: int, most: int | None) -> Int[Tensor, " m"]:
-    """At most so many of n indices, evenly spaced, the first and the last among them."""
-    if most is None or n <= most:
-        return torch.arange(n)
-    return torch.linspace(0, n - 1, most, dtype=torch.float64).round().long()

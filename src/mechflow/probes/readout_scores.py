@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechflow.probes.readout import ReadoutFit
-from mechflow.probes.readout_inputs import evenly_spaced
+from mechflow.spacing import evenly_spaced
 
 ROWS_PER_BATCH = 1024
 """Prompts whose logits are held at a time."""

@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
@@ -18,6 +17,7 @@ from mechflow.language_models.extract import (
 )
 from mechflow.language_models.load import LanguageModel
 from mechflow.seeds import Seeds
+from mechflow.spacing import evenly_spaced
 from mechflow.studies.number_probes.config import Extraction
 from mechflow.studies.number_probes.subject import encoded, language_model
 
@@ -39,7 +39,7 @@ def run(
     """The index of the stored states, and what is measured about them on the way."""
     subject = language_model(model, weights, extraction.dtype, seeds, device)
     _write(subject, prompts, template, extraction, shards)
-    sample = prompts.iloc[evenly_spaced(len(prompts), extraction.check_prompts)]
+    sample = prompts.iloc[evenly_spaced(len(prompts), extraction.check_prompts).tolist()]
     states = states_of(subject, sample, template, extraction.position)
     sites = subject.sites
     del subject  # two models need not be in memory together
@@ -79,11 +79,6 @@ def plain_states_of(
     """The same by ordinary forward passes that share no prefixes."""
     read = unshared_hidden_states(subject, encoded(subject, prompts, template, [position]))
     return {site: states[:, 0].contiguous() for site, states in read.items()}
-
-
-def evenly_spaced(total: int, wanted: int) -> list[int]:
-    """Positions spread over the prompts, first and last included."""
-    return sorted(set(np.linspace(0, total - 1, min(wanted, total)).round().astype(int).tolist()))
 
 
 def measured(sites: tuple[str, ...], states: States, reference: States) -> pd.DataFrame:

@@ -16,10 +16,10 @@ from mechflow.figures.data import FigureData
 from mechflow.figures.source import Source
 from mechflow.figures.style import new_figure, small_pt, styled
 from mechflow.studies.number_probes.config import Figures
+from mechflow.studies.number_probes.figures import palette
 from mechflow.studies.number_probes.figures.layered import of
 from mechflow.studies.number_probes.figures.number_line import (
     chosen_layers,
-    layer_name,
     numbers_text,
     ordered_colours,
 )
@@ -53,10 +53,10 @@ def draw_principal_components(
     points = None
     for row, layer in zip(grid, layers, strict=True):
         own = scores[layer] / max(np.abs(scores[layer]).max(), np.finfo(float).tiny)
-        labels = {"panel": layer_name(layer, last), "variant": figures.main}
+        labels = {"panel": palette.layer_name(layer, last), "variant": figures.main}
         _components(list(row[:count]), own, share[layer], labels, style, source)
         points = _plane(row[count], own)
-        row[0].set_ylabel(f"{layer_name(layer, last)}\nscore")
+        row[0].set_ylabel(f"{palette.layer_name(layer, last)}\nscore")
     for axes in grid[:-1, :count].flat:
         axes.tick_params(labelbottom=False)
     for axes in grid[-1, :count]:

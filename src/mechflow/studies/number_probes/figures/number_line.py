@@ -9,6 +9,7 @@ from matplotlib.colors import to_hex
 
 from mechflow.figures.data import FigureData
 from mechflow.studies.number_probes.config import Figures
+from mechflow.studies.number_probes.figures import palette
 from mechflow.studies.number_probes.figures.layered import model_text
 
 EMBEDDING, AFTER_NORM = "emb", "norm"
@@ -50,36 +51,18 @@ def chosen_layers(last: int, wanted: int | None = None) -> list[int]:
     return sorted(layers)
 
 
-def layer_name(layer: int, last: int) -> str:
-    """The layer in words.
-
-    Args:
-        layer: its number.
-        last: number of the layer after the final norm.
-    """
-    if layer == 0:
-        return "embedding"
-    return "final norm" if layer == last else f"layer {layer}"
-
-
 def layers_upwards(axes: Axes, last: int) -> None:
     """Layers along y, from the embedding to the states after the final norm."""
-    between = _round_layers(last)
+    between = palette.round_layers(last)
     axes.set_yticks([0, *between, last], [EMBEDDING, *map(str, between), AFTER_NORM])
 
 
 def exchanged_axis(axes: Axes, last_block: int) -> None:
     """Layers along x that states can be exchanged at: all but the one after the final norm."""
-    ticks = [0, *_round_layers(last_block), last_block]
+    ticks = [0, *palette.round_layers(last_block), last_block]
     axes.set_xticks(ticks, [EMBEDDING, *map(str, ticks[1:])])
     axes.set_xlim(-0.02 * last_block, 1.02 * last_block)
     axes.set_xlabel("exchanged layer")
-
-
-def _round_layers(last: int) -> list[int]:
-    step = next((s for s in (1, 2, 5, 10, 20) if last / s <= 9), 50)
-    room = max(1.0, 0.09 * last)
-    return [tick for tick in range(step, last, step) if room <= tick <= last - room]
 
 
 def numbers_text(data: FigureData, variant: str) -> str:

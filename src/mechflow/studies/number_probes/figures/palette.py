@@ -135,13 +135,18 @@ def layer_axis(axes: Axes, last: int, label: str = "layer") -> None:
         last: number of the layer after the final norm.
         label: the axis label.
     """
-    step = next((s for s in (1, 2, 5, 10, 20) if last / s <= 9), 50)
-    room = max(1.0, 0.09 * last)
-    between = [tick for tick in range(step, last, step) if room <= tick <= last - room]
+    between = round_layers(last)
     axes.set_xticks([0, *between, last], ["emb", *map(str, between), "norm"])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(-0.02 * last, 1.02 * last)
     axes.set_xlabel(label)
+
+
+def round_layers(last: int) -> list[int]:
+    """Layers that have room for a tick between the first and the last one."""
+    step = next((s for s in (1, 2, 5, 10, 20) if last / s <= 9), 50)
+    room = max(1.0, 0.09 * last)
+    return [tick for tick in range(step, last, step) if room <= tick <= last - room]
 
 
 def early_layer_axis(axes: Axes, last: int, label: str = "layer") -> None:

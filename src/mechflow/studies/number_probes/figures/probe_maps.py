@@ -16,12 +16,12 @@ from mechflow.studies.number_probes.config import Figures
 from mechflow.studies.number_probes.figures.layered import End, label_ends, of
 from mechflow.studies.number_probes.figures.number_line import (
     chosen_layers,
-    layer_name,
     numbers_text,
     ordered_colours,
 )
 from mechflow.studies.number_probes.figures.palette import (
     layer_axis,
+    layer_name,
     mark_final_norm,
     probe_colour,
     probe_name,
@@ -86,7 +86,11 @@ def _singular_values(
         mean = band(of(scaled, layer=layer), "index")
         panels.mean_line(axes, mean[mean["mean"] >= _SMALLEST], colour)
         source.add(
-            mean, **labels, panel="singular values", series=layer_name(layer, last), kind="mean"
+            mean,
+            **labels,
+            panel="singular values",
+            series=layer_name(layer, last),
+            kind="mean",
         )
     axes.set_yscale("log")
     axes.set_ylim(_SMALLEST, 1.3)
