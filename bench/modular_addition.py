@@ -22,6 +22,7 @@ from mechflow.studies.modular_addition.dataset import labels, pairs, train_mask
 from mechflow.studies.modular_addition.inputs import all_tokens
 from mechflow.training.evaluate import loss_and_accuracy
 from mechflow.training.examples import Examples
+from mechflow.training.full_batch import FullBatch
 from mechflow.training.loop import Trainer
 from mechflow.training.process import tuned_for_training
 
@@ -108,12 +109,13 @@ def compare_losses(cfg: Transformer) -> None:
 def same_weights_gap(cfg: Transformer, epochs: int) -> float:
     """Largest difference of the two train losses on the weights that the notebook's loop visits."""
     model, training, train, test = _notebook(cfg)
-    ours = new_trainer(cfg, 1, TRAINING)
+    ours = new_trainer(cfg, 1, TRAINING).objective
+    assert isinstance(ours, FullBatch)
     losses = notebook_epochs(model, training, train, test)
     gap = 0.0
     for _ in range(epochs):
         stacked = {name: w[None].clone() for name, w in model.weights().items()}
-        loss, _ = loss_and_accuracy(ours.model, stacked, ours.splits["train"], ours.loss_dtype)
+        loss, _ = loss_and_accuracy(ours.model, stacked, ours.splits["train"], ours.dtype)
         gap = max(gap, abs(next(losses)[0] - loss.item()))
     return gap
 
@@ -179,7 +181,11 @@ def new_trainer(
     """A trainer of n replicates on the demo's split."""
     model = StackedTransformer(cfg, d_vocab=P + 1, d_vocab_out=P, n_ctx=3)
     train, test = (Examples(*(t.expand(n, *t.shape) for t in part)) for part in split())
-    return Trainer(model, training, initial(cfg, n, dtype), train, test, device=device)
+    weights = initial(cfg, n, dtype)
+    objective = FullBatch(
+        model, train, test, weights, dtype=getattr(torch, training.loss_dtype), device=device
+    )
+    return Trainer(objective, training, weights, device=device)
 
 
 def initial(

@@ -32,6 +32,20 @@ ARCHITECTURES = {
         "activation": "silu",
     },
     "attention_only": {"d_mlp": 0, "positions": "none"},
+    "doubled_stream": {
+        "d_mlp": 0,
+        "n_heads": 3,
+        "d_head": 5,
+        "residual_gain": 2.0,
+        "initialization": "head_scaled",
+    },
+    "gained_mlp": {
+        "d_head": 2,
+        "residual_gain": 0.5,
+        "normalization": "RMS",
+        "normalization_sites": ("mlp",),
+        "biases": ("attn", "mlp"),
+    },
 }
 
 

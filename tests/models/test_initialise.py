@@ -21,6 +21,10 @@ def weights(cfg: Transformer, seed: int = 0) -> dict[str, torch.Tensor]:
     [
         ("transformer_lens", {"embed.W_E": 0.8 / 8, "unembed.W_U": 0.8 / 8, "W_in": 0.8 / 8}),
         ("variance_scaled", {"embed.W_E": 1 / 8, "unembed.W_U": 199**-0.5, "W_out": 1 / 8}),
+        (
+            "head_scaled",
+            {"embed.W_E": 1 / 8, "unembed.W_U": 199**-0.5, "W_in": 1 / 8},
+        ),
         ("torch", {"embed.W_E": 1.0, "unembed.W_U": 1 / 8 / math.sqrt(3), "W_out": 1 / 48}),
     ],
 )
@@ -29,6 +33,13 @@ def test_standard_deviations(scheme: str, expected: dict[str, float]) -> None:
     for name, deviation in expected.items():
         full_name = name if "." in name else f"blocks.0.mlp.{name}"
         assert drawn[full_name].std().item() == pytest.approx(deviation, rel=0.03)
+
+
+def test_only_queries_keys_and_values_scale_with_the_head() -> None:
+    drawn = weights(Transformer(d_model=64, n_heads=4, d_head=100, initialization="head_scaled"))
+    for letter, deviation in (("Q", 1 / 10), ("K", 1 / 10), ("V", 1 / 10), ("O", 1 / 8)):
+        found = drawn[f"blocks.0.attn.W_{letter}"].std().item()
+        assert found == pytest.approx(deviation, rel=0.03), letter
 
 
 def test_same_generator_state_gives_the_same_weights_and_no_global_state_is_touched() -> None:

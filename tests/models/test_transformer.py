@@ -29,7 +29,7 @@ def test_cache_reproduces_the_residual_stream(cfg: Transformer, generator: torch
     model = build(cfg, generator)
     logits, cache = model.run_with_cache(TOKENS)
     assert isinstance(cache, ActivationCache | dict)
-    resid = cache["blocks.0.hook_resid_pre"] + cache["blocks.0.hook_attn_out"]
+    resid = cfg.residual_gain * cache["blocks.0.hook_resid_pre"] + cache["blocks.0.hook_attn_out"]
     if cfg.d_mlp:
         torch.testing.assert_close(cache["blocks.0.hook_resid_mid"], resid)
         resid = resid + cache["blocks.0.hook_mlp_out"]
@@ -105,6 +105,29 @@ def test_binary_forward_equals_a_full_model_holding_the_signs(generator: torch.G
     }
     full.load_state_dict(signs)
     assert torch.equal(binary(TOKENS), full(TOKENS))
+
+
+def test_heads_have_the_configured_width_and_the_scale_follows_it(
+    generator: torch.Generator,
+) -> None:
+    cfg = Transformer(d_model=16, d_mlp=0, n_heads=3, d_head=5)
+    model = build(cfg, generator)
+    _, cache = model.run_with_cache(TOKENS)
+    q, k, v = (cache[f"blocks.0.attn.hook_{n}"].transpose(1, 2) for n in "qkv")
+    assert q.shape[1::2] == (3, 5)
+    expected = functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+    torch.testing.assert_close(cache["blocks.0.attn.hook_z"], expected)
+
+
+def test_a_gain_of_two_is_a_block_with_its_own_skip_connection_inside_another(
+    generator: torch.Generator,
+) -> None:
+    cfg = Transformer(d_model=16, d_mlp=0, n_layers=2, residual_gain=2.0)
+    model = build(cfg, generator)
+    resid = model.embed(TOKENS) + model.pos_embed(TOKENS)
+    for block in model.blocks:
+        resid = resid + (resid + block.attn(resid))
+    torch.testing.assert_close(model(TOKENS), model.unembed(resid))
 
 
 def test_a_model_without_positions_and_mask_is_symmetric_in_its_operands(

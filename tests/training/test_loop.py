@@ -10,6 +10,7 @@ from mechflow.config.sections import EarlyStop, Training, Transformer
 from mechflow.models.stacked import StackedTransformer
 from mechflow.training.evaluate import flip_rates, replicate_losses
 from mechflow.training.examples import Examples
+from mechflow.training.full_batch import FullBatch
 from mechflow.training.loop import Trainer
 
 P, R = 7, 2
@@ -32,7 +33,8 @@ def trainer(
 ) -> Trainer:
     model = StackedTransformer(cfg, d_vocab=P + 1, d_vocab_out=P, n_ctx=3)
     initial = model.initial(torch.Generator().manual_seed(r) for r in range(R))
-    return Trainer(model, training, initial, TRAIN, TEST, resume=resume)
+    objective = FullBatch(model, TRAIN, TEST, initial, dtype=getattr(torch, training.loss_dtype))
+    return Trainer(objective, training, initial, resume=resume)
 
 
 class InterruptedRunError(Exception):
@@ -63,7 +65,7 @@ def test_stacked_training_is_each_hooked_module_trained_alone_by_plain_adamw(
     replicate: int,
 ) -> None:
     run = trainer()
-    module = run.model.module(run.current_weights(), replicate)
+    module = run.objective.model.module(run.current_weights(), replicate)
     optimizer = torch.optim.AdamW(
         module.parameters(), lr=TRAINING.lr, betas=TRAINING.betas, weight_decay=1.0
     )
@@ -121,7 +123,7 @@ def test_first_evaluation_is_of_the_untrained_model() -> None:
     run = trainer()
     initial = run.current_weights()
     record = run.run()
-    logits = run.model.last_logits(initial, TRAIN.tokens)
+    logits = run.objective.model.last_logits(initial, TRAIN.tokens)
     expected = replicate_losses(logits, TRAIN.labels, torch.float64)
     torch.testing.assert_close(record.history[0][0], expected)
 

@@ -22,7 +22,9 @@ class Transformer(Section):
     n_layers: PositiveInt = 1
     """Number of transformer blocks."""
     n_heads: PositiveInt = 4
-    """Attention heads in each block; must divide d_model."""
+    """Attention heads in each block; must divide d_model unless d_head is set."""
+    d_head: PositiveInt | None = None
+    """Width of each head's queries, keys and values; null for d_model / n_heads."""
     d_model: PositiveInt = 128
     """Width of the residual stream."""
     d_mlp: NonNegativeInt = 512
@@ -37,6 +39,9 @@ class Transformer(Section):
     """Which linear maps have a bias."""
     positions: Literal["none", "learned", "sinusoidal"] = "learned"
     """Positional embedding that is added to the token embedding."""
+    residual_gain: PositiveFloat = 1.0
+    """Factor on the residual stream that enters a block, before the block's outputs are added.
+    2 counts the stream twice, as a block with its own skip connection inside another does."""
     causal: Switch = True
     """Whether attention is masked to earlier positions."""
     attention_scale: Literal["sqrt_d_head", "sqrt_d_model"] = "sqrt_d_head"
@@ -45,13 +50,16 @@ class Transformer(Section):
     """Weights of the linear maps inside the blocks: full precision, sign, or {-1, 0, 1}."""
     weight_scale: Switch = False
     """Multiply quantised weights by their mean absolute latent value (the beta of BitNet)."""
-    initialization: Literal["transformer_lens", "variance_scaled", "torch"] = "variance_scaled"
+    initialization: Literal["transformer_lens", "variance_scaled", "head_scaled", "torch"] = (
+        "variance_scaled"
+    )
     """transformer_lens: N(0, 0.64/d_model) everywhere. variance_scaled: N(0, 1/d_model), W_U
-    N(0, 1/d_vocab). torch: embeddings N(0, 1), linear maps U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
+    N(0, 1/d_vocab). head_scaled: the same, but W_Q, W_K and W_V N(0, 1/d_head).
+    torch: embeddings N(0, 1), linear maps U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "Transformer":
-        if self.d_model % self.n_heads:
+        if self.d_head is None and self.d_model % self.n_heads:
             raise PydanticCustomError(
                 "conflict",
                 "d_model ({value}) must be divisible by n_heads ({n_heads})",
@@ -102,7 +110,7 @@ class EarlyStop(Section):
 
 
 class Training(Section):
-    """Full-batch AdamW training of a block of stacked replicates."""
+    """AdamW training of a block of stacked replicates."""
 
     steps: PositiveInt = 10_000
     """Optimiser updates; with full batches a step is an epoch."""
@@ -119,7 +127,9 @@ class Training(Section):
     eval_every: PositiveInt = 50
     """Steps between measurements of loss and accuracy on both splits."""
     checkpoints: Annotated[int, Field(ge=2, strict=True)] = 32
-    """Number of weights kept through training, log-spaced, first and last step included."""
+    """Number of weights kept through training, first and last step included."""
+    checkpoint_spacing: Literal["log", "linear"] = "log"
+    """How the kept weights are spread over the steps."""
     resume_every: PositiveInt = 500
     """Steps between saved states from which an interrupted job continues."""
     stop: EarlyStop | None = None

@@ -12,7 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from mechflow.config.sections import Transformer
-from mechflow.models.layers import ACTIVATIONS, attention_divisor, normalised, sinusoidal_positions
+from mechflow.models.layers import (
+    ACTIVATIONS,
+    attention_divisor,
+    carried,
+    normalised,
+    sinusoidal_positions,
+)
 from mechflow.models.quantise import quantise
 
 StackedWeights = dict[str, Tensor]
@@ -37,7 +43,7 @@ def last_logits(
     used = _quantised(weights, cfg)
     rows, gather = _table_rows(tokens, cfg, n_vocab=weights["embed.W_E"].shape[1])
     table = _residual_table(weights, cfg, rows)
-    resid = table[:, -1:] + _attention_out(used, cfg, table, gather)
+    resid = carried(table[:, -1:], cfg) + _attention_out(used, cfg, table, gather)
     if cfg.d_mlp:
         resid = resid + _mlp_out(used, cfg, _norm(resid, used, cfg, "mlp", "blocks.0.ln2"))
     resid = _norm(resid, used, cfg, "final", "ln_final")

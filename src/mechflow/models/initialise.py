@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mechflow.config.sections import Transformer
-from mechflow.models.layers import QUANTISED
+from mechflow.models.layers import QUANTISED, head_width
 
 _TRANSFORMER_LENS_GAIN = 0.8
 
@@ -35,7 +35,13 @@ def initialise(model: nn.Module, cfg: Transformer, generator: torch.Generator) -
 
 
 def _fan_in(kind: str, cfg: Transformer) -> int:
-    return cfg.d_mlp if kind == "W_out" else cfg.d_model
+    match kind:
+        case "W_out":
+            return cfg.d_mlp
+        case "W_O":
+            return cfg.n_heads * head_width(cfg)
+        case _:
+            return cfg.d_model
 
 
 def _deviation(kind: str, parameter: nn.Parameter, cfg: Transformer) -> float:
@@ -44,6 +50,14 @@ def _deviation(kind: str, parameter: nn.Parameter, cfg: Transformer) -> float:
             return 1.0
         case "transformer_lens":
             return _TRANSFORMER_LENS_GAIN / math.sqrt(cfg.d_model)
-        case "variance_scaled":
-            size = parameter.shape[-1] if kind == "W_U" else cfg.d_model
-            return 1.0 / math.sqrt(size)
+        case "variance_scaled" | "head_scaled":
+            return 1.0 / math.sqrt(_size(kind, parameter, cfg))
+
+
+def _size(kind: str, parameter: nn.Parameter, cfg: Transformer) -> int:
+    """The width that the variance of the notebooks' schemes is one over."""
+    if kind == "W_U":
+        return parameter.shape[-1]
+    if cfg.initialization == "head_scaled" and kind in ("W_Q", "W_K", "W_V"):
+        return head_width(cfg)
+    return cfg.d_model

@@ -63,7 +63,18 @@ def sinusoidal_positions(n_ctx: int, d_model: int) -> Float[Tensor, "n_ctx d_mod
     return table.to(torch.float32)
 
 
+def head_width(cfg: Transformer) -> int:
+    """Width of the queries, keys and values of one head."""
+    return cfg.d_model // cfg.n_heads if cfg.d_head is None else cfg.d_head
+
+
 def attention_divisor(cfg: Transformer) -> float:
     """What attention scores are divided by."""
-    size = cfg.d_model if cfg.attention_scale == "sqrt_d_model" else cfg.d_model // cfg.n_heads
-    return math.sqrt(size)
+    return math.sqrt(cfg.d_model if cfg.attention_scale == "sqrt_d_model" else head_width(cfg))
+
+
+def carried(
+    resid: Float[Tensor, "*batch d_model"], cfg: Transformer
+) -> Float[Tensor, "*batch d_model"]:
+    """What a block adds its outputs to: the stream that enters it, times the gain."""
+    return resid if cfg.residual_gain == 1.0 else cfg.residual_gain * resid

@@ -22,7 +22,7 @@ class StackedTransformer:
         cfg: the architecture.
         d_vocab: number of input tokens.
         d_vocab_out: number of output classes.
-        n_ctx: sequence length; the last token is the same in all examples.
+        n_ctx: longest sequence.
     """
 
     def __init__(self, cfg: Transformer, *, d_vocab: int, d_vocab_out: int, n_ctx: int) -> None:
@@ -47,7 +47,10 @@ class StackedTransformer:
     def last_logits(
         self, weights: StackedWeights, tokens: Int[Tensor, "R n pos"]
     ) -> Float[Tensor, "R n d_vocab_out"]:
-        """Logits at the last position; through tables where the architecture allows it."""
+        """Logits at the last position; through tables where the architecture allows it.
+
+        The last token must be the same in all examples.
+        """
         if factorised.applies_to(self.cfg):
             return factorised.last_logits(weights, self.cfg, tokens)
         return self.plain_last_logits(weights, tokens)
@@ -62,6 +65,29 @@ class StackedTransformer:
             return logits[:, -1]
 
         return vmap(one)(weights, tokens)
+
+    def logits_at(
+        self,
+        weights: StackedWeights,
+        tokens: Int[Tensor, "R n pos"],
+        positions: Int[Tensor, "R n read"],
+    ) -> Float[Tensor, "R n read d_vocab_out"]:
+        """Logits at the positions that are read, which may differ between examples."""
+        return self.plain_logits_at(weights, tokens, positions)
+
+    def plain_logits_at(
+        self,
+        weights: StackedWeights,
+        tokens: Int[Tensor, "R n pos"],
+        positions: Int[Tensor, "R n read"],
+    ) -> Float[Tensor, "R n read d_vocab_out"]:
+        """The same logits from the hooked module's own forward, mapped over replicates."""
+
+        def one(own_weights: StackedWeights, own_tokens: Tensor, own_positions: Tensor) -> Tensor:
+            logits: Tensor = functional_call(self._skeleton, own_weights, (own_tokens,))
+            return logits.take_along_dim(own_positions[..., None], 1)
+
+        return vmap(one)(weights, tokens, positions)
 
     @cached_property
     def _skeleton(self) -> HookedToyTransformer:

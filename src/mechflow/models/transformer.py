@@ -19,6 +19,8 @@ from mechflow.models.layers import (
     QUANTISED,
     Normalization,
     attention_divisor,
+    carried,
+    head_width,
     sinusoidal_positions,
 )
 from mechflow.models.quantise import quantise
@@ -58,7 +60,7 @@ class Attention(nn.Module):
         super().__init__()
         self.cfg = cfg
         heads, width = cfg.n_heads, cfg.d_model
-        d_head = width // heads
+        d_head = head_width(cfg)
         for name in ("W_Q", "W_K", "W_V"):
             self.register_parameter(name, nn.Parameter(torch.empty(heads, width, d_head)))
         self.W_O = nn.Parameter(torch.empty(heads, d_head, width))
@@ -127,6 +129,7 @@ class TransformerBlock(nn.Module):
 
     def __init__(self, cfg: Transformer) -> None:
         super().__init__()
+        self.cfg = cfg
         self.ln1 = Normalization(cfg, "attn")
         self.attn = Attention(cfg)
         self.hook_resid_pre = HookPoint()
@@ -143,7 +146,7 @@ class TransformerBlock(nn.Module):
         self, resid: Float[Tensor, "batch pos d_model"]
     ) -> Float[Tensor, "batch pos d_model"]:
         resid = self.hook_resid_pre(resid)
-        resid = resid + self.hook_attn_out(self.attn(self.ln1(resid)))
+        resid = carried(resid, self.cfg) + self.hook_attn_out(self.attn(self.ln1(resid)))
         if self.has_mlp:
             resid = self.hook_resid_mid(resid)
             resid = resid + self.hook_mlp_out(self.mlp(self.ln2(resid)))

@@ -1,42 +1,27 @@
-"""The training loop: full-batch AdamW on stacked replicates, interrupted and resumed at will.
+"""The training loop: AdamW on stacked replicates, interrupted and resumed at will.
 
-Nothing in the loop is random, so its state is the weights, the optimiser's moments and what has
-been recorded. The step counts updates: step 0 is the initial model.
+Nothing in the loop is random, and batches depend on the step alone, so its state is the weights,
+the optimiser's moments and what has been recorded. The step counts updates: step 0 is the initial
+model.
 """
 
 import logging
 import time
-from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from mechflow.config.sections import Training
 from mechflow.models.factorised import StackedWeights
-from mechflow.models.stacked import StackedTransformer
-from mechflow.norms import squared_weights
 from mechflow.training import schedule
-from mechflow.training.evaluate import (
-    flip_rates,
-    loss_and_accuracy,
-    matrix_levels,
-    quantisable,
-    replicate_losses,
-)
-from mechflow.training.examples import Examples
+from mechflow.training.objective import Objective
 from mechflow.training.process import tuned_for_training
+from mechflow.training.record import Record
 
 logger = logging.getLogger(__name__)
 
-BASE_METRICS = (
-    ("train", "loss"),
-    ("train", "accuracy"),
-    ("test", "loss"),
-    ("test", "accuracy"),
-    ("", "squared_weights"),
-)
+TRAIN_LOSS, TEST_LOSS, TEST_ACCURACY = ("train", "loss"), ("test", "loss"), ("test", "accuracy")
 _SECONDS_BETWEEN_REPORTS = 5.0
 
 
@@ -51,48 +36,28 @@ class ResumeStore(Protocol):
         """Replace the saved state, atomically."""
 
 
-@dataclass
-class Record:
-    """What training leaves behind besides the weights."""
-
-    metrics: tuple[tuple[str, str], ...]
-    """(split, metric) of each column of the history."""
-    steps: list[int] = field(default_factory=list)
-    history: list[Float[Tensor, "metric R"]] = field(default_factory=list)
-    """One row an evaluation, float64; NaN where nothing was measured."""
-    checkpoint_steps: list[int] = field(default_factory=list)
-    checkpoints: list[StackedWeights] = field(default_factory=list)
-    """Copies of the weights, on the CPU."""
-
-
 class Trainer:
     """Trains one block of replicates.
 
     Args:
-        model: the stacked architecture.
+        objective: what is minimised and measured.
         cfg: optimiser and schedules.
         initial: initial weights; copied, not changed.
-        train: examples that are learnt.
-        test: held-out examples, measured only.
         device: torch device name.
         resume: where states are saved to and continued from.
     """
 
     def __init__(
         self,
-        model: StackedTransformer,
+        objective: Objective,
         cfg: Training,
         initial: StackedWeights,
-        train: Examples,
-        test: Examples,
         *,
         device: str = "cpu",
         resume: ResumeStore | None = None,
     ) -> None:
-        self.model = model
+        self.objective = objective
         self.cfg = cfg
-        self.loss_dtype = getattr(torch, cfg.loss_dtype)
-        self.splits = {"train": train.to(device), "test": test.to(device)}
         self.weights = {
             name: w.detach().to(device, copy=True).requires_grad_() for name, w in initial.items()
         }
@@ -103,8 +68,7 @@ class Trainer:
             weight_decay=cfg.weight_decay,
             fused=True,
         )
-        flips = tuple(("", f"flip_rate.{n}") for n in quantisable(self.weights))
-        self.record = Record(metrics=(*BASE_METRICS, *flips))
+        self.record = Record(metrics=(*objective.metrics, *objective.changes))
         self.resume = resume
         self.step = 0
 
@@ -119,7 +83,8 @@ class Trainer:
         if saved:
             self._restore(saved)
             logger.info("resumed at step %d of %d", self.step, self.cfg.steps)
-        kept = set(schedule.checkpoint_steps(self.cfg.steps, self.cfg.checkpoints))
+        cfg = self.cfg
+        kept = set(schedule.checkpoint_steps(cfg.steps, cfg.checkpoints, cfg.checkpoint_spacing))
         report = _ProgressReport(self.cfg.steps, self.step)
         while True:
             last = self._last_step()
@@ -138,18 +103,16 @@ class Trainer:
         due = schedule.evaluation_due(self.step, self.cfg)
         if due:
             self._evaluate()
-        before = matrix_levels(self.weights, self.model.cfg) if due else None
+        before = self.objective.before_update(self.weights) if due else None
         self._update()
         if before is not None:
-            rates = flip_rates(before, matrix_levels(self.weights, self.model.cfg))
-            self.record.history[-1][len(BASE_METRICS) :] = rates
+            changes = self.objective.measure_change(before, self.weights)
+            self.record.history[-1][len(self.objective.metrics) :] = changes
 
     def _update(self) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = schedule.learning_rate(self.step, self.cfg)
-        examples = self.splits["train"]
-        logits = self.model.last_logits(self.weights, examples.tokens)
-        losses = replicate_losses(logits, examples.labels, self.loss_dtype)
+        losses = self.objective.losses(self.weights, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         losses.sum().backward()
         self.optimizer.step()
@@ -157,21 +120,17 @@ class Trainer:
 
     @torch.no_grad()
     def _evaluate(self) -> None:
-        """Add a row to the history; the flips of the next update are filled in after it."""
-        measured = [
-            loss_and_accuracy(self.model, self.weights, self.splits[split], self.loss_dtype)
-            for split in ("train", "test")
-        ]
-        row = torch.cat([*measured, squared_weights(self.weights).cpu()[None]])
-        unmeasured = torch.full((len(self.record.metrics) - len(row), row.shape[1]), torch.nan)
+        """Add a row to the history; what the next update changes is filled in after it."""
+        row = self.objective.measure(self.weights, self.step)
+        unmeasured = row.new_full((len(self.record.metrics) - len(row), row.shape[1]), torch.nan)
         self.record.steps.append(self.step)
-        self.record.history.append(torch.cat([row, unmeasured.double()]))
+        self.record.history.append(torch.cat([row, unmeasured]))
 
     def _last_step(self) -> int:
         """The configured last step, or an earlier one that the history asks for."""
         if self.cfg.stop is None or not self.record.history:
             return self.cfg.steps
-        column = self.record.metrics.index(("test", "accuracy"))
+        column = self.record.metrics.index(TEST_ACCURACY)
         accuracy = torch.stack([row[column] for row in self.record.history])
         early = schedule.stop_step(self.record.steps, accuracy, self.cfg.stop)
         return self.cfg.steps if early is None else min(max(early, self.step), self.cfg.steps)
@@ -229,7 +188,8 @@ class _ProgressReport:
             return
         self.told = now
         left = (now - self.began) / (step - self.start) * (self.steps - step)
-        train, _, test, accuracy, *_ = record.history[-1].mean(1).tolist()
+        measured = dict(zip(record.metrics, record.history[-1].mean(1).tolist(), strict=True))
+        train, test, accuracy = (measured[name] for name in (TRAIN_LOSS, TEST_LOSS, TEST_ACCURACY))
         logger.info(
             "step %d of %d, train loss %.3g, test loss %.3g, test accuracy %.3f, %s left",
             *(step, self.steps, train, test, accuracy, _duration(left)),

@@ -1,15 +1,21 @@
 """When things happen in training: checkpoints, evaluations, warm-up, early stop."""
 
 import math
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
 from mechflow.config.sections import EarlyStop, Training
+from mechflow.spacing import evenly_spaced
 
 
-def checkpoint_steps(steps: int, count: int) -> tuple[int, ...]:
-    """At most ``count`` log-spaced steps, with 0 and ``steps`` among them, in order."""
+def checkpoint_steps(
+    steps: int, count: int, spacing: Literal["log", "linear"] = "log"
+) -> tuple[int, ...]:
+    """At most ``count`` steps with 0 and ``steps`` among them, evenly spaced on a scale."""
+    if spacing == "linear":
+        return tuple(evenly_spaced(steps + 1, count).tolist())
     inner = count - 2
     spaced = {round(math.exp(math.log(steps) * i / inner)) for i in range(inner)}
     return tuple(sorted({0, steps} | spaced))

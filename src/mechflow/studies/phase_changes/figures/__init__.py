@@ -1,0 +1,1 @@
+"""Figures of the phase changes study, one module for each subject."""
