@@ -6,6 +6,30 @@ from mechflow.studies.phase_changes.config import PhaseChanges, Variant
 STAGES = (
     Stage("dataset", uses=("data", "finite"), seeded=True),
     Stage("train", reads=("dataset",), uses=("data", "model", "training"), seeded=True),
+    Stage(
+        "probe",
+        reads=("weights", "checkpoints"),
+        uses=("data", "model", "probe"),
+        seeded=True,
+    ),
+    Stage(
+        "spectra",
+        reads=("dataset", "weights", "checkpoints"),
+        uses=("data", "model", "spectra"),
+        seeded=True,
+    ),
+    Stage(
+        "progress",
+        reads=("dataset", "checkpoints"),
+        uses=("data", "model", "training.loss_factor", "progress"),
+        seeded=True,
+    ),
+    Stage(
+        "interventions",
+        reads=("dataset", "checkpoints", "progress"),
+        uses=("data", "model", "training.loss_factor", "interventions"),
+        seeded=True,
+    ),
 )
 
 STUDY = Study(

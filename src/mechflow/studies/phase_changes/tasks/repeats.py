@@ -1,4 +1,4 @@
-"""The best loss that any predictor can have on the induction task, by Bayes' rule.
+"""The best losses that predictors can have on the induction task, by Bayes' rule.
 
 Positions 1, 2, ... of a sequence are cut into intervals of equal length. A subsequence starts
 at one of the places where it fits into interval 0, and a copy of it at such a place of each later
@@ -70,6 +70,40 @@ def optimal_losses(
     if losses.isnan().any():
         raise ValueError("a sequence has no copy that fits to one of its reads")
     return losses
+
+
+def positional_losses(
+    tokens: Int[Tensor, "n pos"],
+    positions: Int[Tensor, "n read"],
+    targets: Int[Tensor, "n read"],
+    *,
+    subseq_len: int,
+    repeats: int,
+) -> Float[Tensor, "n read"]:
+    """Cross-entropy at each read without comparing tokens, in nats, as float64.
+
+    The predictor knows where originals and copies can lie and reads the tokens of interval 0, but
+    not which of them came back: all starts of the original, and all starts of the copy that make
+    this position a read, count the same. It is what attention by position alone can reach, and so
+    what a model without induction can be expected to.
+
+    Args:
+        tokens: Sequences that begin with a token outside of all intervals.
+        positions: Reads: positions in copies whose next token belongs to the copy too.
+        targets: The tokens that come next.
+        subseq_len: Length of the subsequence.
+        repeats: Number of intervals, each of (pos - 1) // repeats positions.
+    """
+    interval_len = (tokens.shape[1] - 1) // repeats
+    interval = (positions - 1).div(interval_len, rounding_mode="floor")
+    original = _windows(tokens, interval_len, subseq_len, repeats)[:, 0]
+    start = torch.arange(original.shape[1], device=tokens.device)
+    seen = (positions - interval * interval_len)[..., None] - start
+    possible = ((seen >= 1) & (seen < subseq_len)).unsqueeze(2)
+    following = torch.stack([_next_tokens(original, s) for s in seen.unbind(1)], dim=1)
+    right = possible & (following == targets[..., None, None])
+    share = right.sum((2, 3)).double() / (possible.sum((2, 3)) * original.shape[1])
+    return -share.log()
 
 
 def _windows(
