@@ -8,10 +8,10 @@ from mechflow import fourier
 from mechflow.artifacts import SCHEMAS
 from mechflow.models.quantise import quantise
 from mechflow.models.stacked import StackedTransformer
-from mechflow.studies.modular_addition.activations import untrained
 from mechflow.studies.modular_addition.inputs import all_tokens
 from mechflow.studies.modular_addition.interventions import Subject
 from mechflow.studies.modular_addition.key import key_mask, neuron_frequency
+from mechflow.training.checkpoints import untrained
 from tests.studies.tiny import MODEL, REPLICATES, TinyStudy
 
 P = 11

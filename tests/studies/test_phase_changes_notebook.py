@@ -17,6 +17,7 @@ from mechflow.studies.phase_changes.config import (
     StreamTraining,
 )
 from mechflow.studies.phase_changes.inputs import sequences_of
+from mechflow.studies.phase_changes.model import loss_scale, stacked_model
 from mechflow.studies.phase_changes.tasks import task_of
 from mechflow.training.answers import Answers
 
@@ -94,8 +95,7 @@ def test_checkpoints_are_copies_and_not_the_last_weights_under_other_names() -> 
 
 def objective(loss_factor: str) -> tuple[Answers, dict[str, torch.Tensor]]:
     task = task_of(INDUCTION)
-    model = train.stacked_model(task, SMALL)
-    training = StreamTraining.model_validate({"loss_factor": loss_factor})
+    model = stacked_model(task, SMALL)
     test = sequences_of(recorded(INDUCTION, None), "test")
     assert test is not None
     answers = Answers(
@@ -103,7 +103,7 @@ def objective(loss_factor: str) -> tuple[Answers, dict[str, torch.Tensor]]:
         fresh_batches(task, 8, SEEDS, range(2)),
         test,
         task.groups,
-        loss_factor=train.loss_factor(training, task),
+        loss_factor=loss_scale(loss_factor, task),
     )
     return answers, model.initial(SEEDS.torch(r, "initial weights") for r in range(2))
 

@@ -22,6 +22,15 @@ VARIANT_COLOURS: Mapping[str, str] = {
     "binary_published": "#e6a100",
     "binary_ordered": "#6a0dad",
     "full_published": "#56b4e9",
+    "addition": "#2038e8",
+    "addition_finite": "#729df8",
+    "addition_notebook": "#0a1560",
+    "skip_trigram": "#1a8274",
+    "skip_trigram_finite": "#54c084",
+    "induction": "#b3200e",
+    "induction_finite": "#f79a55",
+    "induction_published": "#5a0e23",
+    "induction_one_layer": "#7f7448",
 }
 """Colours of the variants that the package knows, told apart with any colour vision (after Okabe
 and Ito 2008)."""

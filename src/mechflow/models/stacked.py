@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from mechflow.config.sections import Transformer
-from mechflow.models import factorised
-from mechflow.models.factorised import StackedWeights
+from mechflow.models import at_positions, factorised
 from mechflow.models.initialise import initialise
+from mechflow.models.stacked_layers import StackedWeights
 from mechflow.models.transformer import HookedToyTransformer
 
 
@@ -73,7 +73,7 @@ class StackedTransformer:
         positions: Int[Tensor, "R n read"],
     ) -> Float[Tensor, "R n read d_vocab_out"]:
         """Logits at the positions that are read, which may differ between examples."""
-        return self.plain_logits_at(weights, tokens, positions)
+        return at_positions.logits_at(weights, self.cfg, tokens, positions)
 
     def plain_logits_at(
         self,

@@ -10,6 +10,7 @@ from mechflow.models.stacked import StackedTransformer
 from mechflow.models.transformer import HookedToyTransformer
 from mechflow.studies.modular_addition.config import Activations
 from mechflow.studies.modular_addition.inputs import all_tokens, modulus
+from mechflow.training.checkpoints import untrained
 
 
 def run(
@@ -35,12 +36,6 @@ def run(
         for site in sites:
             found[f"{name}/{site}"] = torch.stack([cache[site] for cache in caches])
     return {"activations": found}
-
-
-def untrained(checkpoints: StackedWeights) -> StackedWeights:
-    """The weights before the first update."""
-    first = int((checkpoints["step"] == 0).nonzero()[0])
-    return {name: w[first] for name, w in checkpoints.items() if name != "step"}
 
 
 @torch.no_grad()

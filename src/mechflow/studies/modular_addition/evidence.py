@@ -9,8 +9,10 @@ import pandas as pd
 from mechflow.claims import Evidence, NotComparableError, NotRunError
 from mechflow.figures.data import FigureData
 from mechflow.statistics import Interval, difference_interval
+from mechflow.studies import networks
+from mechflow.studies.configurations import departures
 from mechflow.studies.modular_addition import outcomes
-from mechflow.studies.modular_addition.variants import departures, differing_keys
+from mechflow.studies.modular_addition.variants import differing_keys
 from mechflow.tabular import cell, with_interval
 
 Outcome: TypeAlias = Callable[[FigureData], pd.Series]
@@ -69,7 +71,7 @@ def final_test_accuracy(variant: str) -> Measure:
         _require_generalisation(data)
         steps = outcomes.generalisation_steps(data).loc[variant]
         reached = f"{steps.notna().sum()} of {len(steps)} stayed above 99 % at some time"
-        final = outcomes.final_values(data, "accuracy", "test").loc[variant]
+        final = networks.final_values(data, "accuracy", "test").loc[variant]
         return Evidence.of_shares(final.tolist(), reached)
 
     return measure
@@ -80,8 +82,8 @@ def highest_accuracy_over_chance(variant: str) -> Measure:
 
     def measure(data: FigureData) -> Evidence:
         _require_run(data, variant)
-        best = outcomes.extreme_values(data, "accuracy", "test").loc[variant]
-        train = outcomes.final_values(data, "accuracy", "train").loc[variant].mean()
+        best = networks.extreme_values(data, "accuracy", "test").loc[variant]
+        train = networks.final_values(data, "accuracy", "train").loc[variant].mean()
         p = data.config(variant).dataset.p
         return Evidence.of((best * p).tolist(), f"mean final train accuracy {cell(train)}")
 
@@ -207,12 +209,12 @@ def _causal(variant: str, outcome: Outcome, summary: Summary = Evidence.of) -> M
     """A number for each network that generalised and has a random control to be set against."""
 
     def measure(data: FigureData) -> Evidence:
-        networks = _generalised(data, variant)
+        good = _generalised(data, variant)
         frequencies = data.config(variant).dataset.p // 2
-        few = outcomes.key_frequency_counts(data).loc[networks] <= frequencies / 2
+        few = outcomes.key_frequency_counts(data).loc[good] <= frequencies / 2
         if not few.any():
             raise NotComparableError("more than half of all frequencies are key: no random control")
-        kept = [network for network, ok in zip(networks, few, strict=True) if ok]
+        kept = [network for network, ok in zip(good, few, strict=True) if ok]
         values = outcome(data).loc[kept]
         if not np.isfinite(values).all():
             raise NotComparableError("the key frequencies do not matter, so nothing matters less")
@@ -223,16 +225,16 @@ def _causal(variant: str, outcome: Outcome, summary: Summary = Evidence.of) -> M
     return measure
 
 
-def _generalised(data: FigureData, variant: str) -> list[outcomes.Network]:
+def _generalised(data: FigureData, variant: str) -> list[networks.Network]:
     """Networks of a variant that generalised."""
     _require_run(data, variant)
     _require_generalisation(data)
-    final = outcomes.final_values(data, "accuracy", "test")
+    final = networks.final_values(data, "accuracy", "test")
     good = final[final >= outcomes.GENERALISED]
-    networks = [key for key in good.index if key[0] == variant]
-    if not networks:
+    found = [key for key in good.index if key[0] == variant]
+    if not found:
         raise NotComparableError(f"no replicate of {variant} generalises")
-    return networks
+    return found
 
 
 def _require_run(data: FigureData, variant: str) -> None:

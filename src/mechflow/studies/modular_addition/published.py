@@ -6,6 +6,7 @@ from typing import Any
 
 from mechflow.claims import Claim, Evidence, OneMoreRun
 from mechflow.figures.data import FigureData
+from mechflow.studies import networks
 from mechflow.studies.modular_addition import evidence, outcomes
 from mechflow.studies.modular_addition.variants import DEMONSTRATION, NOTEBOOK
 
@@ -57,7 +58,7 @@ NUMBERS = (
         "(ln 113 = 4.727).",
         4.9126,
         "train loss before the first update [nats]",
-        lambda data: outcomes.initial_values(data, "loss", "train"),
+        lambda data: networks.initial_values(data, "loss", "train"),
     ),
     _notebook(
         "notebook_initial_test_loss",
@@ -65,14 +66,14 @@ NUMBERS = (
         "(ln 113 = 4.727).",
         4.9016,
         "test loss before the first update [nats]",
-        lambda data: outcomes.initial_values(data, "loss", "test"),
+        lambda data: networks.initial_values(data, "loss", "test"),
     ),
     _notebook(
         "notebook_epoch_of_grokking",
         "The published binarised network groks at about 2000 epochs.",
         2099.0,
         "first evaluated epoch with test loss below 0.35",
-        lambda data: outcomes.steps_below(data, "loss", "test", 0.35),
+        lambda data: networks.steps_below(data, "loss", "test", 0.35),
         summary=Evidence.of_positive,
     ),
     _notebook(
@@ -80,7 +81,7 @@ NUMBERS = (
         "The train loss of the published binarised network ends at 0.00343.",
         0.00343,
         f"train loss [nats], {FINAL} (published: the last epoch)",
-        lambda data: outcomes.final_values(data, "loss", "train"),
+        lambda data: networks.final_values(data, "loss", "train"),
         summary=Evidence.of_positive,
     ),
     _notebook(
@@ -88,7 +89,7 @@ NUMBERS = (
         "The test loss of the published binarised network ends at 0.00716.",
         0.00716,
         f"test loss [nats], {FINAL} (published: the last epoch)",
-        lambda data: outcomes.final_values(data, "loss", "test"),
+        lambda data: networks.final_values(data, "loss", "test"),
         summary=Evidence.of_positive,
     ),
     _notebook(
@@ -104,21 +105,21 @@ NUMBERS = (
         "Before it generalises, the test loss of the full-precision network peaks at 34.1.",
         34.1,
         "highest test loss of training [nats]",
-        lambda data: outcomes.extreme_values(data, "loss", "test"),
+        lambda data: networks.extreme_values(data, "loss", "test"),
     ),
     _demo(
         "demo_epoch_of_peak",
         "The test loss of the full-precision network peaks at epoch 1399.",
         1399.0,
         "epoch of the highest test loss",
-        lambda data: outcomes.extreme_steps(data, "loss", "test"),
+        lambda data: networks.extreme_steps(data, "loss", "test"),
     ),
     _demo(
         "demo_epoch_of_grokking",
         "The test loss of the full-precision network falls to 0.114 at epoch 14099.",
         14_099.0,
         "first evaluated epoch with test loss of 0.114 or less",
-        lambda data: outcomes.steps_below(data, "loss", "test", 0.114),
+        lambda data: networks.steps_below(data, "loss", "test", 0.114),
         summary=Evidence.of_positive,
     ),
     _demo(
@@ -126,7 +127,7 @@ NUMBERS = (
         "The train loss of the full-precision network ends at 9.45e-8.",
         9.45e-8,
         f"train loss [nats], {FINAL} (published: the last epoch)",
-        lambda data: outcomes.final_values(data, "loss", "train"),
+        lambda data: networks.final_values(data, "loss", "train"),
         summary=Evidence.of_positive,
     ),
     _demo(
@@ -134,7 +135,7 @@ NUMBERS = (
         "The test loss of the full-precision network ends at 2.03e-7.",
         2.03e-7,
         f"test loss [nats], {FINAL} (published: the last epoch)",
-        lambda data: outcomes.final_values(data, "loss", "test"),
+        lambda data: networks.final_values(data, "loss", "test"),
         summary=Evidence.of_positive,
     ),
     _demo(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -12,12 +13,12 @@ from mechflow import fourier, svd
 from mechflow.config.sections import Transformer
 from mechflow.models.factorised import StackedWeights
 from mechflow.models.quantise import Precision, quantise
+from mechflow.observations import Observations
 from mechflow.progress import gini_of_components
 from mechflow.seeds import Seeds
-from mechflow.studies.modular_addition.activations import untrained
 from mechflow.studies.modular_addition.config import KeyFrequencies, Spectra
 from mechflow.studies.modular_addition.inputs import modulus
-from mechflow.studies.modular_addition.observations import Observations, Subject
+from mechflow.training.checkpoints import untrained
 
 QUANTISED_MATRICES = ("attn.W_Q", "attn.W_K", "attn.W_V", "attn.W_O", "mlp.W_in", "mlp.W_out")
 
@@ -52,6 +53,14 @@ def run(
     key = key_frequency_mask(views[0], spectra.key_frequencies)
     _key_frequencies(rows, views[0], key)
     return {"spectra": rows.table(), "spectra_arrays": _arrays(views[0], spectra)}
+
+
+class Subject(NamedTuple):
+    """What a number was measured on: columns of the table."""
+
+    model: str
+    weights: str
+    matrix: str
 
 
 @dataclass(frozen=True)

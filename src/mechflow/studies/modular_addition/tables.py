@@ -15,6 +15,7 @@ from mechflow.statistics import (
     geometric_mean_interval,
     mean_interval,
 )
+from mechflow.studies import networks
 from mechflow.studies.modular_addition import outcomes
 from mechflow.studies.modular_addition.variants import matched_to
 
@@ -26,10 +27,10 @@ def make_training(data: FigureData) -> pd.DataFrame:
     """When each variant generalised and where its training ended."""
     steps = outcomes.generalisation_steps(data)
     columns = {
-        "train_loss": outcomes.final_values(data, "loss", "train"),
-        "test_loss": outcomes.final_values(data, "loss", "test"),
+        "train_loss": networks.final_values(data, "loss", "train"),
+        "test_loss": networks.final_values(data, "loss", "test"),
     }
-    accuracy = outcomes.final_values(data, "accuracy", "test")
+    accuracy = networks.final_values(data, "accuracy", "test")
     rows = []
     for variant in data.variants:
         reached = censored_summary(steps.loc[variant])
@@ -134,8 +135,8 @@ def compared_quantities(data: FigureData) -> dict[str, pd.Series]:
     """What networks are compared by: one number for each of them, by name."""
     return {
         "epoch_99": outcomes.generalisation_steps(data),
-        "log10_test_loss": _log10(outcomes.final_values(data, "loss", "test")),
-        "test_accuracy": outcomes.final_values(data, "accuracy", "test"),
+        "log10_test_loss": _log10(networks.final_values(data, "loss", "test")),
+        "test_accuracy": networks.final_values(data, "accuracy", "test"),
         "key_frequencies": outcomes.key_frequency_counts(data),
         "neurons_explained": outcomes.neurons_explained(data),
         "logit_variance_explained": outcomes.spectral(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mechflow.figures.data import FigureData
+from mechflow.studies import configurations
 
 QUANTISATION = frozenset({"model.precision", "model.weight_scale"})
 """What may differ between variants of one matched architecture."""
@@ -68,22 +69,4 @@ def matched_to(data: FigureData, reference: str) -> list[str]:
 
 def differing_keys(data: FigureData, first: str, second: str) -> set[str]:
     """Dotted keys of data, model and training in which two variants differ."""
-    one, other = _flat(data, first), _flat(data, second)
-    return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
-
-
-def departures(data: FigureData, variant: str, published: Mapping[str, Any]) -> list[str]:
-    """Where a variant departs from a published configuration, as ``dataset.p 53, not 113``."""
-    ours = _flat(data, variant)
-    return [
-        f"{key} {ours[key]}, not {value}" for key, value in published.items() if ours[key] != value
-    ]
-
-
-def _flat(data: FigureData, variant: str) -> dict[str, Any]:
-    config = data.config(variant)
-    return {
-        f"{section}.{key}": value
-        for section in ("dataset", "model", "training")
-        for key, value in getattr(config, section).model_dump().items()
-    }
+    return configurations.differing_keys(data, first, second, ("dataset", "model", "training"))

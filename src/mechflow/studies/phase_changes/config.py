@@ -126,7 +126,7 @@ class Probe(Section):
 class Spectra(Section):
     """Singular values of the heads' circuits, and the Fourier spectra of digits."""
 
-    examples: PositiveInt = 32
+    examples: AtLeastTwo = 32
     """For addition: sums that each pair of digits is averaged over to see what neurons do."""
 
 

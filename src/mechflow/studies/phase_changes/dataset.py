@@ -50,7 +50,7 @@ def train_set(task: Task, n: int, tests: list[Sequences], generator: torch.Gener
     missing = n
     while missing:
         drawn = task.generate(n, generator)
-        fresh = []
+        fresh: list[int] = []
         for index, row in enumerate(_rows(drawn.tokens)):
             if row not in seen and len(fresh) < missing:
                 seen.add(row)

@@ -5,12 +5,12 @@ import torch
 from torch import Tensor
 
 from mechflow.config.sections import Transformer
-from mechflow.models.stacked import StackedTransformer
 from mechflow.seeds import Seeds
 from mechflow.studies.phase_changes.batches import fresh_batches, repeated_batches
 from mechflow.studies.phase_changes.config import Data, StreamTraining
 from mechflow.studies.phase_changes.inputs import sequences_of
-from mechflow.studies.phase_changes.tasks import Task, task_of
+from mechflow.studies.phase_changes.model import loss_scale, stacked_model
+from mechflow.studies.phase_changes.tasks import task_of
 from mechflow.training.answers import Answers
 from mechflow.training.loop import ResumeStore, Trainer
 
@@ -43,7 +43,7 @@ def run(
         task.groups,
         train=train,
         dtype=getattr(torch, training.loss_dtype),
-        loss_factor=loss_factor(training, task),
+        loss_factor=loss_scale(training.loss_factor, task),
         device=device,
     )
     initial = stacked.initial(seeds.torch(r, "initial weights") for r in replicates)
@@ -54,19 +54,3 @@ def run(
         "checkpoints": record.checkpoint_tensors(),
         "curves": record.curves(replicates),
     }
-
-
-def stacked_model(task: Task, model: Transformer) -> StackedTransformer:
-    """The architecture with the sizes of the task."""
-    return StackedTransformer(
-        model, d_vocab=task.d_vocab, d_vocab_out=task.d_vocab_out, n_ctx=task.n_ctx
-    )
-
-
-def loss_factor(training: StreamTraining, task: Task) -> float:
-    """Factor on the mean loss: S / (S - 1) in the induction notebook, S the tokens of a sequence.
-
-    It divides the sum over answers by the size of a mask that has one column more than the logits
-    whose mean was taken.
-    """
-    return task.n_ctx / (task.n_ctx - 1) if training.loss_factor == "published" else 1.0

@@ -17,6 +17,7 @@ from mechflow.figures.intervals import dots
 from mechflow.figures.source import Source
 from mechflow.figures.style import new_figure, small_pt, styled
 from mechflow.statistics import clipped, compare_groups, mann_whitney
+from mechflow.studies import networks
 from mechflow.studies.modular_addition import outcomes
 from mechflow.studies.modular_addition.config import Figures
 from mechflow.studies.modular_addition.figures import shown
@@ -42,17 +43,17 @@ class Quantity:
 def restricted_ratio(data: FigureData) -> pd.Series:
     """Test loss of the final logits restricted to the key frequencies, over their own."""
     rows = shown.of(data.table("progress"), split="test", control="none")
-    rows = rows[rows["step"] == rows.groupby(outcomes.KEY)["step"].transform("max")]
+    rows = rows[rows["step"] == rows.groupby(networks.KEY)["step"].transform("max")]
     restricted = shown.of(rows, metric="restricted_loss", definition="sum_directions")
-    own = shown.of(rows, metric="loss").set_index(outcomes.KEY)["value"]
-    return restricted.set_index(outcomes.KEY)["value"] / own
+    own = shown.of(rows, metric="loss").set_index(networks.KEY)["value"]
+    return restricted.set_index(networks.KEY)["value"] / own
 
 
 def loss_ratio(data: FigureData, intervention: str) -> pd.Series:
     """Test loss after an intervention on W_E, over that of the untouched network."""
     rows = shown.of(data.table("interventions"), split="test", metric="loss", control="none")
-    after = shown.of(rows, intervention=intervention, site="W_E").set_index(outcomes.KEY)["value"]
-    return after / shown.of(rows, intervention="none").set_index(outcomes.KEY)["value"]
+    after = shown.of(rows, intervention=intervention, site="W_E").set_index(networks.KEY)["value"]
+    return after / shown.of(rows, intervention="none").set_index(networks.KEY)["value"]
 
 
 _SHARE = (0.0, 1.0)
@@ -63,7 +64,7 @@ QUANTITIES = (
     Quantity(
         "test_loss",
         "final test loss (nats)",
-        lambda data: outcomes.final_values(data, "loss", "test"),
+        lambda data: networks.final_values(data, "loss", "test"),
         log=True,
     ),
     Quantity("key", "key frequencies", outcomes.key_frequency_counts, bounds=_COUNT),
@@ -143,7 +144,7 @@ def draw_summary(data: FigureData, figures: Figures, style: Style) -> tuple[Figu
 
 def _values(quantity: Quantity, data: FigureData, variants: tuple[str, ...]) -> pd.DataFrame:
     """Columns variant, replicate, value; a variant without the quantity has no rows."""
-    found = quantity.measure(data).rename("value").rename_axis(outcomes.KEY).reset_index()
+    found = quantity.measure(data).rename("value").rename_axis(networks.KEY).reset_index()
     return found[found["variant"].isin(variants)]
 
 

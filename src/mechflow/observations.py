@@ -1,21 +1,20 @@
 """Collects measured numbers of stacked replicates as tidy rows."""
 
-from typing import NamedTuple
+from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 import torch
 from jaxtyping import Bool, Num
 from torch import Tensor
 
-COLUMNS = ["replicate", "matrix", "quantity", "index", "value", "model", "weights"]
+LEADING_COLUMNS = ["replicate", "matrix", "quantity", "index", "value"]
 
 
-class Subject(NamedTuple):
-    """What a number was measured on: columns of the table."""
+@runtime_checkable
+class Subject(Protocol):
+    """What a number was measured on: a named tuple of columns, ``matrix`` among them."""
 
-    model: str
-    weights: str
-    matrix: str
+    def _asdict(self) -> dict[str, Any]: ...
 
 
 class Observations:
@@ -47,8 +46,10 @@ class Observations:
         self._add(subject, quantity, mask, mask, first)
 
     def table(self) -> pd.DataFrame:
-        """All rows, in the order in which they were added."""
-        return pd.concat(self._frames, ignore_index=True)[COLUMNS]
+        """All rows as they were added: `LEADING_COLUMNS`, then those of the subjects."""
+        table = pd.concat(self._frames, ignore_index=True)
+        others = [name for name in table.columns if name not in LEADING_COLUMNS]
+        return table[[*LEADING_COLUMNS, *others]]
 
     def _add(
         self, subject: Subject, quantity: str, values: Tensor, kept: Tensor, first: int
@@ -61,7 +62,4 @@ class Observations:
                 "value": values[kept].double().numpy(),
             }
         )
-        model, weights, matrix = subject
-        self._frames.append(
-            frame.assign(model=model, weights=weights, matrix=matrix, quantity=quantity)
-        )
+        self._frames.append(frame.assign(quantity=quantity, **subject._asdict()))
