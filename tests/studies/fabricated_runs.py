@@ -17,6 +17,8 @@ from mechflow.figures.data import FigureData
 from mechflow.studies.phase_changes.config import Data, Finite, StreamTraining
 
 OPTIMAL = 0.0
+POSITIONAL = 1.4
+"""Loss in nats of what can be told without comparing tokens."""
 UNIFORM = 0.1
 """What uniform attention scores."""
 HEADS = ("L0H0", "L0H1", "L1H0", "L1H1")
@@ -111,6 +113,8 @@ class Runs:
         rows = []
         for replicate in range(len(self.drop_at)):
             references = {"blind_loss": self.blind, "optimal_loss": OPTIMAL}
+            if self.task == "induction":
+                references["positional_loss"] = POSITIONAL
             for name, value in references.items():
                 rows.append((replicate, 0, name, "none", 0, value))
                 rows += [

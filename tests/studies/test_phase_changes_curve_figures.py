@@ -1,4 +1,5 @@
 import importlib
+import inspect
 import re
 from dataclasses import replace
 from functools import cache
@@ -58,11 +59,13 @@ def all_text(figure):
 def test_every_figure_of_these_modules_is_declared():
     for module in {figure.module for figure in FIGURES}:
         names = vars(importlib.import_module(f"{package.__name__}.{module}"))
-        # Functions that draw parts of a figure set no style of their own.
-        styled = {
-            n for n, f in names.items() if n.startswith("draw_") and hasattr(f, "__wrapped__")
+        # Functions that draw parts of a figure take other arguments.
+        found = {
+            name.removeprefix("draw_")
+            for name, function in names.items()
+            if name.startswith("draw_")
+            and list(inspect.signature(function).parameters) == ["data", "figures", "style"]
         }
-        found = {n.removeprefix("draw_") for n in styled}
         assert found == {figure.name for figure in FIGURES if figure.module == module}
 
 
@@ -87,13 +90,14 @@ def test_figures_have_source_data_that_can_be_stored(name, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_drawing_again_gives_the_same_bytes(name):
-    first, second = (draw(name, FEW) for _ in range(2))
+    two = {variant: replace(learner, replicates=2) for variant, learner in FEW.items()}
+    first, second = (draw(name, two) for _ in range(2))
     assert save_figure(first[0], STYLE) == save_figure(second[0], STYLE)
     pd.testing.assert_frame_equal(first[1], second[1])
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("replicates", [1, 2, 5])
+@pytest.mark.parametrize("replicates", [1, 5])
 def test_text_never_overlaps(name, replicates):
     drawn, _ = draw(name, with_replicates(replicates))
     with context(STYLE):

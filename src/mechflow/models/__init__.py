@@ -1,1 +1,1 @@
-"""Models: the hooked toy transformer, its quantised weights and its fast exact forward."""
+"""Models: the hooked toy transformer, its quantised weights and its fast exact forwards."""

@@ -88,17 +88,17 @@ def grokking_delay(task: str) -> Measure:
     return measure
 
 
-def fall_without_second_layer(data: FigureData) -> Evidence:
-    """Share of the way from the blind to the best loss that a one-layer model falls."""
+def loss_without_second_layer(data: FigureData) -> Evidence:
+    """Final test loss of a one-layer model, in units of what can be told by positions alone."""
     variant = _control(data)
-    final = networks.final_values(data, "loss", "test").loc[variant].mean()
-    blind = outcomes.references(data, "blind").loc[variant].mean()
-    note = f"{variant}: {cell(float(final))} nats, blind {cell(float(blind))}"
-    return Evidence.of(_fall(data).loc[variant].tolist(), note)
+    final = networks.final_values(data, "loss", "test").loc[variant]
+    plateau = outcomes.references(data, "positional").loc[variant]
+    note = f"{variant}; {cell(float(final.mean()))} against {cell(float(plateau.mean()))} nats"
+    return Evidence.of((final / plateau).tolist(), note)
 
 
 def fall_by_second_layer(data: FigureData) -> Evidence:
-    """By how much more the loss of the matching model of two layers falls."""
+    """By how much more of the way to the best loss the matching model of two layers comes."""
     deep, flat = plain_variant(data, "induction", finite=False), _control(data)
     sections = ("data", "model", "training")
     other = configurations.differing_keys(data, deep, flat, sections) - {"model.n_layers"}

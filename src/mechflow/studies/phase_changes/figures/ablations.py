@@ -1,12 +1,13 @@
 """What is lost without parts of the trained networks: heads by role, single heads, the MLP."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 
 from mechflow.config.study import Style
@@ -14,18 +15,26 @@ from mechflow.figures import panels
 from mechflow.figures.data import FigureData
 from mechflow.figures.intervals import band, dots, per_replicate
 from mechflow.figures.source import Source
-from mechflow.figures.style import CONTROL_COLOUR, INK, REFERENCE_COLOUR, new_figure, styled
+from mechflow.figures.style import (
+    CONTROL_COLOUR,
+    INK,
+    REFERENCE_COLOUR,
+    new_figure,
+    small_pt,
+    styled,
+)
 from mechflow.studies import networks
 from mechflow.studies.phase_changes import variants
 from mechflow.studies.phase_changes.config import Figures
 from mechflow.studies.phase_changes.figures import circuits, curves, palette
 
 UNTOUCHED = "untouched"
+_THROUGH, _AFTER = "through training", "after training"
 _DASHED = (0, (3.5, 1.2))
 _MLP_COLOUR = "#c05a00"
-_HEAD_SHADES = ("#00504a", "#a8dcd1")
+_HEAD_SHADES = ("#6b6400", "#cdc673")
 """From the head that matters most to the one that matters least."""
-_REFERENCES = ("blind",)
+_OTHERS = "other heads than "
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,8 @@ class Cut:
     colour: str
     line: Any = "-"
     filled: bool = True
+    shaded: bool = True
+    """Whether the interval of its mean is drawn through training, and not at the end alone."""
 
 
 @styled
@@ -48,7 +59,7 @@ def draw_ablations(data: FigureData, figures: Figures, style: Style) -> tuple[Fi
     used = [name for name in names.values() if name]
     colours = palette.colours(data, style)
     losses = networks.select(data.table("interventions"), metric="loss", split="test")
-    figure = new_figure(style, 2, 112)
+    figure = new_figure(style, 2, 118)
     grid = figure.subplots(2, len(_ORDER), squeeze=False)
     for (above, below), (task, name) in zip(grid.T, names.items(), strict=True):
         if name is None:
@@ -61,10 +72,12 @@ def draw_ablations(data: FigureData, figures: Figures, style: Style) -> tuple[Fi
         panels.variant_title(above, name, colours[name])
         _through_training(above, cuts, name, source)
         _at_the_end(below, cuts, name, source)
-        for axes in (above, below):
-            _fit(axes, data, name, own, style, source)
-    for axes, text in zip(grid[:, 0], ("", "after training: "), strict=True):
-        axes.set_ylabel(f"{text}test loss [nats]")
+        if task == "induction":
+            _controlled(below, own, style)
+        for axes, panel in ((above, _THROUGH), (below, _AFTER)):
+            _fit(axes, data, name, own, panel, style, source)
+    grid[0, 0].set_ylabel("test loss [nats]")
+    grid[1, 0].set_ylabel("test loss after training [nats]")
     panels.key(figure, _marks(), columns=4)
     ablation = dict.fromkeys(data.config(name).interventions.ablation for name in used)
     text = f"ablation: {', '.join(ablation)}; " if used else ""
@@ -83,7 +96,7 @@ def role_cuts(losses: pd.DataFrame) -> list[Cut]:
         name, colour = f"{circuits.ROLE_NAMES[role]}s", circuits.ROLE_COLOURS[role]
         found.append(Cut(name, networks.select(rows, control="none"), colour))
         random = networks.select(rows, control="random_heads")
-        found.append(Cut(f"other heads than {name}", random, CONTROL_COLOUR, line))
+        found.append(Cut(f"{_OTHERS}{name}", random, CONTROL_COLOUR, line))
     return [cut for cut in found if not cut.rows.empty]
 
 
@@ -101,9 +114,9 @@ def part_cuts(losses: pd.DataFrame) -> list[Cut]:
     found = [_untouched(losses)]
     n_heads = int(ranks["rank"].max()) if len(ranks) else 0
     for rank, colour in zip(range(1, n_heads + 1), _shades(n_heads), strict=True):
-        name = f"head {rank}" if n_heads > 1 else f"head {ranks['site'].iloc[0]}"
+        name = f"head of rank {rank}" if n_heads > 1 else f"head {ranks['site'].iloc[0]}"
         rows = ranked[ranked["rank"] == rank].rename(columns={"site": "head"})
-        found.append(Cut(name, rows, colour))
+        found.append(Cut(name, rows, colour, shaded=n_heads == 1))
     mlps = losses[losses["intervention"].str.endswith("_mlp")]
     layers = sorted(mlps["site"].unique())
     for layer in layers:
@@ -118,8 +131,6 @@ def _untouched(losses: pd.DataFrame) -> Cut:
 
 def _shades(n: int) -> list[str]:
     """Colours of heads by their rank."""
-    from matplotlib.colors import LinearSegmentedColormap, to_hex
-
     shades = LinearSegmentedColormap.from_list("heads", _HEAD_SHADES)
     return [to_hex(shades(place)) for place in np.linspace(0, 1, n).tolist()]
 
@@ -127,10 +138,10 @@ def _shades(n: int) -> list[str]:
 def _through_training(axes: Axes, cuts: Sequence[Cut], variant: str, source: Source) -> None:
     for cut in cuts:
         rows = per_replicate(cut.rows, ["step"], log=True)
-        labels = {"panel": "through training", "variant": variant, "series": cut.name}
+        labels = {"panel": _THROUGH, "variant": variant, "series": cut.name}
         mean = band(rows, "step", log=True)
         panels.replicate_lines(axes, rows, "step", cut.colour, cut.line)
-        panels.mean_line(axes, mean, cut.colour, cut.line)
+        panels.mean_line(axes, mean, cut.colour, cut.line, shaded=cut.shaded)
         single = rows.rename(columns={"step": "x", "value": "y"})
         source.add(_with_heads(single, cut), **labels, kind="replicate")
         source.add(mean.rename(columns={"mean": "y"}), **labels, kind="mean")
@@ -148,25 +159,41 @@ def _at_the_end(axes: Axes, cuts: Sequence[Cut], variant: str, source: Source) -
             axes, place, rows["value"].to_list(), summary, cut.colour, filled=cut.filled,
             marker=marker, clip=True,
         )  # fmt: skip
-        labels = {"panel": "after training", "variant": variant, "series": cut.name}
+        labels = {"panel": _AFTER, "variant": variant, "series": cut.name}
         single = rows[["replicate", "value"]].rename(columns={"value": "y"})
         source.add(_with_heads(single, cut), **labels, kind="replicate")
         source.add_row(
             **labels, kind="mean", y=summary.centre, low=summary.low, high=summary.high,
             n=summary.n,
         )  # fmt: skip
-    panels.ticks_at(axes, range(len(cuts)), [_NAMES.get(cut.name, cut.name) for cut in cuts])
-    axes.tick_params(axis="x", rotation=90 if len(cuts) > 3 else 0)
+    panels.ticks_at(axes, range(len(cuts)), [_tick(cut.name) for cut in cuts])
+    axes.tick_params(axis="x", rotation=90)
     axes.set_xlim(-0.6, len(cuts) - 0.4)
+    axes.set_xlabel("taken out")
 
 
-_NAMES: Mapping[str, str] = {
-    "induction heads": "without\ninduction heads",
-    "other heads than induction heads": "others instead",
-    "previous-token heads": "without previous-\ntoken heads",
-    "other heads than previous-token heads": "others instead",
-    "MLP": "MLP",
-}
+def _tick(name: str) -> str:
+    """What is taken out, along the axis."""
+    if name == UNTOUCHED:
+        return "nothing"
+    shown = "as many others" if name.startswith(_OTHERS) else name
+    first, _, last = shown.rpartition(" ")
+    return f"{first}\n{last}" if first else last
+
+
+def _controlled(axes: Axes, losses: pd.DataFrame, style: Style) -> None:
+    """Says in how many replicates there are other heads, where not in all of them."""
+    n = losses["replicate"].nunique()
+    random = networks.select(losses, control="random_heads")
+    counts = {
+        role: networks.select(random, site=role)["replicate"].nunique()
+        for role in (circuits.INDUCTION, circuits.PREVIOUS_TOKEN)
+    }
+    if all(count == n for count in counts.values()):
+        return
+    first, second = (f"{count} of {n} (" for count in counts.values())
+    text = f"as many other heads exist in\n{first}induction), {second}previous-token) seeds"
+    axes.set_title(text, fontsize=small_pt(style))
 
 
 def _with_heads(rows: pd.DataFrame, cut: Cut) -> pd.DataFrame:
@@ -178,16 +205,16 @@ def _with_heads(rows: pd.DataFrame, cut: Cut) -> pd.DataFrame:
 
 
 def _fit(
-    axes: Axes, data: FigureData, variant: str, losses: pd.DataFrame, style: Style, source: Source
-) -> None:
-    """A logarithmic axis for all losses of a column, and what they are compared with."""
-    levels = {kind: palette.reference_losses(data, [variant], kind) for kind in _REFERENCES}
+    axes: Axes, data: FigureData, variant: str, losses: pd.DataFrame, panel: str, style: Style,
+    source: Source,
+) -> None:  # fmt: skip
+    """A logarithmic axis for all losses of a column, and the loss that ignores the sequence."""
+    blind = palette.reference_losses(data, [variant], "blind")
     panels.log_axis(axes)
-    panels.limit_to(axes, [*losses["value"], *(y for ys in levels.values() for y in ys)], log=True)
-    palette.mark_references(axes, levels, style)
-    for kind, values in levels.items():
-        for y in values:
-            source.add_row(panel="reference", variant=variant, series=kind, kind="reference", y=y)
+    panels.limit_to(axes, [*losses["value"], *blind], log=True)
+    palette.mark_references(axes, {"blind": blind}, style)
+    for y in blind:
+        source.add_row(panel=panel, variant=variant, series="blind", kind="reference", y=y)
 
 
 def _marks() -> list[panels.Mark]:
@@ -199,8 +226,8 @@ def _marks() -> list[panels.Mark]:
             for role in (circuits.INDUCTION, circuits.PREVIOUS_TOKEN)
         ),
         panels.Mark("without as many other heads", CONTROL_COLOUR),
-        panels.Mark("without the head that matters most", most),
-        panels.Mark("... least", least),
+        panels.Mark("without the head of rank 1", most),
+        panels.Mark("... of the last rank", least),
         panels.Mark("without the MLP", _MLP_COLOUR),
         panels.Mark("blind", REFERENCE_COLOUR, (0, (1, 1.5))),
     ]

@@ -1,12 +1,14 @@
 """The digits of the addition model in the Fourier basis of ten points."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -15,7 +17,7 @@ from mechflow.config.study import Style
 from mechflow.figures import panels
 from mechflow.figures.data import FigureData
 from mechflow.figures.intervals import dots
-from mechflow.figures.source import Source
+from mechflow.figures.source import Label, Source
 from mechflow.figures.style import CONTROL_COLOUR, INK, SIGNED, new_figure, styled
 from mechflow.statistics import clipped
 from mechflow.studies import networks
@@ -57,11 +59,12 @@ def draw_fourier_basis(
         1 + len(chosen), 1, squeeze=False, height_ratios=[1.08] + [1] * len(chosen)
     )[:, 0]
     basis_axes, identity_axes, shares_axes = above.subplots(1, 3, width_ratios=(1, 1, 1.5))
-    _basis(basis_axes, identity_axes, source)
+    _basis(figure, basis_axes, identity_axes, source)
     _shares(shares_axes, grams, colours, source)
     for part, variant in zip(below, chosen, strict=True):
-        grid = part.subplots(1, len(GRAMS))
-        _grams(grid, grams[variant], variant, figures.replicate, style, source)
+        grid = list(part.subplots(1, len(GRAMS)))
+        mesh = _grams(grid, grams[variant], variant, figures.replicate, style, source)
+        panels.colour_bar(figure, mesh, grid, "inner product", location="right", shrink=0.8)
         panels.row_title(grid[0], variant, colours[variant], "digit")
     panels.key(
         figure,
@@ -79,7 +82,7 @@ def draw_fourier_basis(
     return figure, source.table()
 
 
-def _basis(axes: Axes, gram_axes: Axes, source: Source) -> None:
+def _basis(figure: Figure, axes: Axes, gram_axes: Axes, source: Source) -> None:
     """The rows of the basis, and their inner products."""
     basis = fourier.fourier_basis(BASE)
     gram = basis @ basis.T
@@ -90,7 +93,7 @@ def _basis(axes: Axes, gram_axes: Axes, source: Source) -> None:
         mesh = panels.heat_map(panel, values, SIGNED, (-limit, limit))
         panel.invert_yaxis()
         panels.colour_bar(
-            panel.figure, mesh, panel, "", location="right", shrink=0.8, ticks=[-limit, 0, limit]
+            figure, mesh, panel, "", location="right", shrink=0.8, ticks=[-limit, 0, limit]
         )
         source.add_map(values, *indices, panel=name, series="Fourier basis", kind="map")
     axes.set_title("Fourier basis of ten points")
@@ -107,11 +110,11 @@ def _basis(axes: Axes, gram_axes: Axes, source: Source) -> None:
 def _grams(
     grid: Sequence[Axes], arrays: Mapping[str, Tensor], variant: str, replicate: int,
     style: Style, source: Source,
-) -> None:  # fmt: skip
+) -> QuadMesh:  # fmt: skip
     """Gram matrices of one network and of the same before training, on one scale of colours."""
     found = {key: arrays[name][replicate] for key, name in GRAMS.items() if name in arrays}
     limit = max(float(gram.abs().max()) for gram in found.values()) or 1.0
-    mesh = None
+    mesh: QuadMesh | None = None
     for axes, key in zip(grid, GRAMS, strict=True):
         model, basis = key
         if key not in found:
@@ -131,10 +134,8 @@ def _grams(
             found[key], "row", "column", panel="Gram matrix", variant=variant,
             series=f"{model}, {basis}", kind="map", replicate=replicate,
         )  # fmt: skip
-    if mesh is not None:
-        panels.colour_bar(
-            grid[0].figure, mesh, list(grid), "inner product", location="right", shrink=0.8,
-        )  # fmt: skip
+    assert mesh is not None, "trained networks have Gram matrices"
+    return mesh
 
 
 def _shares(
@@ -152,24 +153,40 @@ def _shares(
             gram = grams[variant][name].double()
             measure = off_diagonal_of_random_bases if basis == RANDOM_BASIS else off_diagonal
             values = measure(gram).numpy()
-            summary = clipped(dots(values), 0.0, 1.0)
+            single = pd.DataFrame({"replicate": range(len(values)), "value": values})
             where = place + 0.8 / len(models) * (shift - (len(models) - 1) / 2)
             trained = model == "trained"
-            colour = colours[variant] if trained else CONTROL_COLOUR
-            panels.dots(axes, where, values, summary, colour, filled=trained, spread=0.1)
+            look = {"colour": colours[variant] if trained else CONTROL_COLOUR, "filled": trained}
             labels = {"panel": "off the diagonal", "variant": variant, "series": model}
-            for replicate, value in enumerate(values.tolist()):
-                source.add_row(
-                    **labels, basis=basis, kind="replicate", replicate=replicate, value=value
-                )
-            source.add_row(
-                **labels, basis=basis, kind="mean", value=summary.centre, low=summary.low,
-                high=summary.high, n=summary.n,
-            )  # fmt: skip
+            mark(axes, where, single, look, {**labels, "basis": basis}, source)
     panels.ticks_at(axes, range(len(_BASES)), _BASES)
     axes.set_xlim(-0.5, len(_BASES) - 0.5)
     axes.set_ylim(bottom=0.0)
     axes.set_ylabel("share of the Gram matrix\noff its diagonal")
+
+
+def mark(
+    axes: Axes, place: float | int, values: pd.DataFrame, look: Mapping[str, Any],
+    labels: Mapping[str, Label], source: Source, bounds: tuple[float, float] = (0.0, 1.0),
+) -> None:  # fmt: skip
+    """Dots of training seeds with their mean and interval, drawn and kept as source data.
+
+    Args:
+        axes: the panel.
+        place: where along the x axis.
+        values: columns replicate and value.
+        look: colour and further options of ``panels.dots``.
+        labels: what the source data call it.
+        source: what is drawn.
+        bounds: least and largest possible value.
+    """
+    summary = clipped(dots(values["value"].to_numpy()), *bounds)
+    panels.dots(axes, place, values["value"].to_list(), summary, **{"spread": 0.18, **look})
+    source.add(values[["replicate", "value"]], **labels, kind="replicate")
+    source.add_row(
+        **labels, kind="mean", value=summary.centre, low=summary.low, high=summary.high,
+        n=summary.n,
+    )  # fmt: skip
 
 
 def off_diagonal(gram: Float[Tensor, "*R n n"]) -> Float[Tensor, "*R"]:
@@ -234,20 +251,19 @@ def draw_digit_spectrum(
 def _norms(axes: Axes, rows: pd.DataFrame, colour: str, source: Source) -> None:
     """A dot for each replicate and row of the basis, trained beside untrained."""
     norms = networks.select(rows, quantity="fourier_norm")
-    for model, shift, ink in (("trained", -0.18, colour), ("untrained", 0.18, CONTROL_COLOUR)):
+    for model, shift, look in trained_beside_untrained(colour):
         for row, part in networks.select(norms, model=model).groupby("index"):
-            summary = clipped(dots(part["value"].to_numpy()), 0.0, np.inf)
             index = int(str(row))
-            panels.dots(
-                axes, index + shift, part["value"].to_list(), summary, ink,
-                filled=model == "trained", spread=0.2,
-            )  # fmt: skip
-            labels = {**_labels(rows), "series": model, "x": index}
-            source.add(part[["replicate", "value"]], **labels, kind="replicate")
-            source.add_row(
-                **labels, kind="mean", value=summary.centre, low=summary.low, high=summary.high,
-                n=summary.n,
-            )  # fmt: skip
+            labels: dict[str, Label] = {**_labels(rows), "series": model, "x": index}
+            mark(axes, index + shift, part, look, labels, source, (0.0, np.inf))
+
+
+def trained_beside_untrained(colour: str) -> tuple[tuple[str, float, dict[str, Any]], ...]:
+    """How dots of trained networks look and how those of untrained ones, and where they stand."""
+    return (
+        ("trained", -0.18, {"colour": colour}),
+        ("untrained", 0.18, {"colour": CONTROL_COLOUR, "filled": False}),
+    )
 
 
 def _gini(rows: pd.DataFrame, source: Source) -> str:

@@ -1,10 +1,12 @@
 """What the neurons of the addition model do with the two digits of a column."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
@@ -12,7 +14,6 @@ from mechflow import fourier
 from mechflow.config.study import Style
 from mechflow.figures import panels
 from mechflow.figures.data import FigureData
-from mechflow.figures.intervals import dots
 from mechflow.figures.source import Source
 from mechflow.figures.style import (
     CONTROL_COLOUR,
@@ -24,20 +25,24 @@ from mechflow.figures.style import (
     small_pt,
     styled,
 )
-from mechflow.statistics import clipped
 from mechflow.studies import networks
 from mechflow.studies.phase_changes import variants
 from mechflow.studies.phase_changes.config import Figures
 from mechflow.studies.phase_changes.digits import BASE
 from mechflow.studies.phase_changes.figures import palette
 from mechflow.studies.phase_changes.figures.curves import SOURCE_COLUMNS, nothing
-from mechflow.studies.phase_changes.figures.digit_basis import FREQUENCY_TICKS
+from mechflow.studies.phase_changes.figures.digit_basis import (
+    FREQUENCY_TICKS,
+    mark,
+    trained_beside_untrained,
+)
 
 MATRIX = "neurons.digit."
 """How the table calls the neurons at one place, before the power of ten predicted there."""
 NO_NEURONS = "no variant on addition with an MLP was run"
 
 _FREQUENCIES = range(1, BASE // 2 + 1)
+_SMALL_BAR: dict[str, Any] = {"location": "right", "shrink": 0.9, "aspect": 20}
 _HEIGHTS_MM = (33, 29)
 
 
@@ -61,7 +66,11 @@ def draw_digit_neurons(
         rows = networks.select(spectra, variant=variant)
         _by_digit(parts[2 * index], rows, colours[variant], style, source)
         arrays = data.tensors("spectra_arrays", variant)
-        _examples(parts[2 * index + 1], arrays, variant, figures.replicate, style, source)
+        grid = list(parts[2 * index + 1].subplots(1, 1 + arrays["pair_means"].shape[1]))
+        power = _power_map(grid[0], arrays, variant, style, source)
+        panels.colour_bar(figure, power, grid[0], "root of share", **_SMALL_BAR)
+        means = _examples(grid[1:], arrays, variant, figures.replicate, style, source)
+        panels.colour_bar(figure, means, grid[1:], "mean / largest", ticks=[0, 1], **_SMALL_BAR)
     panels.key(
         figure,
         [
@@ -105,20 +114,10 @@ def _by_digit(
 def _shares(
     axes: Axes, rows: pd.DataFrame, colour: str, labels: dict[str, str], source: Source
 ) -> None:
-    for model, shift, ink in (("trained", -0.18, colour), ("untrained", 0.18, CONTROL_COLOUR)):
+    for model, shift, look in trained_beside_untrained(colour):
         for k in _FREQUENCIES:
-            part = networks.select(rows, model=model, index=k)[["replicate", "value"]]
-            summary = clipped(dots(part["value"].to_numpy()), 0.0, 1.0)
-            panels.dots(
-                axes, k + shift, part["value"].to_list(), summary, ink,
-                filled=model == "trained", spread=0.22,
-            )  # fmt: skip
-            marks = {**labels, "series": model, "x": k}
-            source.add(part, **marks, kind="replicate")
-            source.add_row(
-                **marks, kind="mean", value=summary.centre, low=summary.low, high=summary.high,
-                n=summary.n,
-            )  # fmt: skip
+            part = networks.select(rows, model=model, index=k)
+            mark(axes, k + shift, part, look, {**labels, "x": k, "series": model}, source)
 
 
 def _without_structure(axes: Axes, labels: dict[str, str], source: Source) -> None:
@@ -139,42 +138,42 @@ def unstructured_shares() -> list[float]:
     return [float(((1 + n) ** 2 - 1) / (BASE**2 - 1)) for n in rows]
 
 
+def _power_map(
+    axes: Axes, arrays: dict[str, Tensor], variant: str, style: Style, source: Source
+) -> QuadMesh:
+    """The power of all neurons where the units are predicted, mean over networks."""
+    power = arrays["pair_power"][:, 0].double().mean(0)
+    mesh = panels.heat_map(axes, power.sqrt(), MAGNITUDES)
+    axes.set_title("all neurons", fontsize=small_pt(style))
+    axes.set_xticks(*FREQUENCY_TICKS)
+    axes.set_yticks(*FREQUENCY_TICKS)
+    axes.tick_params(length=0)
+    axes.set_xlabel("$k_y$")
+    axes.set_ylabel("$k_x$")
+    source.add_map(
+        power, "k_x", "k_y", panel="power, units predicted", variant=variant, series="trained",
+        kind="map",
+    )  # fmt: skip
+    return mesh
+
+
 def _examples(
-    figure: SubFigure, arrays: dict[str, Tensor], variant: str, replicate: int, style: Style,
+    grid: Sequence[Axes], arrays: dict[str, Tensor], variant: str, replicate: int, style: Style,
     source: Source,
-) -> None:  # fmt: skip
-    """The power of all neurons where the units are predicted, and a few of the neurons."""
+) -> QuadMesh:  # fmt: skip
+    """Neurons of one network as functions of the two digits."""
     neurons = arrays["pair_means"][replicate].double()
     numbers = arrays["pair_mean_neurons"][replicate].tolist()
-    grid = figure.subplots(1, 1 + len(neurons))
-    power = arrays["pair_power"][:, 0].double().mean(0)
-    power_map = panels.heat_map(grid[0], power.sqrt(), MAGNITUDES)
-    grid[0].set_title("all neurons", fontsize=small_pt(style))
-    grid[0].set_xticks(*FREQUENCY_TICKS)
-    grid[0].set_yticks(*FREQUENCY_TICKS)
-    grid[0].tick_params(length=0)
-    grid[0].set_xlabel("$k_y$")
-    grid[0].set_ylabel("$k_x$")
-    panels.colour_bar(
-        figure, power_map, grid[0], "root of share", location="right", shrink=0.9, aspect=20
-    )
-    labels = {"variant": variant, "kind": "map"}
-    source.add_map(power, "k_x", "k_y", panel="power, units predicted", series="trained", **labels)
-    mesh = None
-    for axes, neuron, values in zip(grid[1:], numbers, neurons, strict=True):
+    for place, (axes, neuron, values) in enumerate(zip(grid, numbers, neurons, strict=True)):
         largest = float(values.abs().max())
         mesh = panels.heat_map(axes, values / (largest or 1.0), LEVELS, (0.0, 1.0))
         axes.set_title(f"{neuron}: max {largest:.2g}", fontsize=small_pt(style))
         source.add_map(
-            values, "x", "y", panel=f"neuron {neuron}", series="trained", replicate=replicate,
-            **labels,
+            values, "x", "y", panel=f"neuron {neuron}", variant=variant, series="trained",
+            kind="map", replicate=replicate,
         )  # fmt: skip
-        _digit_axes(axes, first=axes is grid[1])
-    if mesh is not None:
-        panels.colour_bar(
-            figure, mesh, list(grid[1:]), "mean / largest", location="right", shrink=0.9,
-            aspect=20, ticks=[0, 1],
-        )  # fmt: skip
+        _digit_axes(axes, first=place == 0)
+    return mesh
 
 
 def _digit_axes(axes: Axes, *, first: bool) -> None:

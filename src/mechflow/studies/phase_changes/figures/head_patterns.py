@@ -76,9 +76,7 @@ def draw_head_patterns(
         labels = {"panel": "pattern", "variant": name, "series": role, "head": head.name}
         mesh = _map(axes, pattern, head, role)
         _mark_copies(axes, copies)
-        source.add_map(
-            pattern, "query", "key", **labels, kind="map", replicate=figures.replicate
-        )
+        source.add_map(pattern, "query", "key", **labels, kind="map", replicate=figures.replicate)
     left.set_ylabel("query position")
     _outline(left, [(query, query - 1) for query in range(1, len(arrays["example_tokens"]))])
     _outline(middle, copies.matches)
@@ -144,9 +142,7 @@ def _mark_copies(axes: Axes, copies: Copies) -> None:
         colour = _COPY_COLOURS[min(index, 1)]
         box: dict[str, Any] = {"color": colour, "lw": 0, "clip_on": False, "zorder": 4}
         across, up = axes.get_xaxis_transform(), axes.get_yaxis_transform()
-        axes.add_patch(
-            Rectangle((start - 0.5, 1), copies.length, _MARGIN, transform=across, **box)
-        )
+        axes.add_patch(Rectangle((start - 0.5, 1), copies.length, _MARGIN, transform=across, **box))
         axes.add_patch(Rectangle((1, start - 0.5), _MARGIN, copies.length, transform=up, **box))
 
 
@@ -154,9 +150,7 @@ def _outline(axes: Axes, cells: list[tuple[int, int]]) -> None:
     """Cells (query, key) in which the head's attention counts, as thin outlines."""
     for query, key in cells:
         axes.add_patch(
-            Rectangle(
-                (key - 0.5, query - 0.5), 1, 1, fill=False, ec=NOTE_COLOUR, lw=0.25, zorder=3
-            )
+            Rectangle((key - 0.5, query - 0.5), 1, 1, fill=False, ec=NOTE_COLOUR, lw=0.25, zorder=3)
         )
 
 

@@ -58,7 +58,7 @@ def draw_induction_heads(
     colours = palette.colours(data, style)
     figure = new_figure(style, 2 if len(names) > 1 else 1, 150)
     grid = figure.subplots(4, len(names), squeeze=False, sharex="col", sharey="row")
-    for column, name in zip(grid.T, names, strict=True):
+    for column, name in zip(grid.T.tolist(), names, strict=True):
         panels.variant_title(column[0], name, colours[name])
         own = networks.select(losses, variant=name)
         _mark_drop(column, networks.select(changes, variant=name, group=outcomes.ALL), source)
@@ -68,7 +68,7 @@ def draw_induction_heads(
             _scores(axes, data, name, panel, source)
         column[-1].set_xlim(0, own["step"].max())
         column[-1].set_xlabel(palette.STEP)
-    _losses_axis(grid[0], data, losses, names, style, source)
+    _losses_axis(grid[0].tolist(), data, losses, names, style, source)
     table = source.table()
     for axes, panel in zip(grid[1:, 0], _SCORES, strict=True):
         axes.set_ylabel(panel.label)

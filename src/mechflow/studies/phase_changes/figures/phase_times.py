@@ -1,7 +1,7 @@
 """When the loss of each group of answers falls, and how long that takes."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -51,13 +51,13 @@ def draw_phase_times(
     figure = new_figure(style, 2 if len(by_task) > 1 else 1, height)
     grid = figure.subplots(1, len(by_task), squeeze=False)
     for axes, (task, rows) in zip(grid[0], by_task.items(), strict=True):
+        axes.set_xlim(0, _last_step(data, rows))
         for place, row in enumerate(rows):
             if row.group is not None:
                 found = networks.select(changes, variant=row.variant, group=row.group)
                 _draw_row(axes, place, found, colours[row.variant], style, source)
         _label_rows(axes, rows, colours)
         axes.set_ylim(most - 0.4, -0.5)
-        axes.set_xlim(0, _last_step(data, rows))
         axes.set_xlabel(palette.STEP)
         axes.set_title(palette.TASK_NAMES[task], fontweight="bold")
     panels.key(
@@ -100,7 +100,9 @@ def _draw_row(
     source.add(single, **labels, kind="replicate")
     changed = int(found["steepest_step"].notna().sum())
     if changed < n:
-        _say(axes, place, f"in {changed} of {n} seeds" if changed else f"none in {n} seeds", style)
+        text = f"in {changed} of {n} seeds" if changed else f"none in {n} seeds"
+        late = found["t50"].mean() > axes.get_xlim()[1] / 2
+        _say(axes, place, text, "left" if late else "right", style)
         return
     mean = dots(found["steepest_step"])
     axes.plot(mean.centre, place + _MEAN, "D", ms=2.4, mfc="white", mec=INK, mew=0.7, zorder=5)
@@ -108,11 +110,13 @@ def _draw_row(
     source.add_row(**labels, kind="mean", x=mean.centre, low=mean.low, high=mean.high, n=mean.n)
 
 
-def _say(axes: Axes, place: int, text: str, style: Style) -> None:
-    """A note at the right end of a row."""
+def _say(axes: Axes, place: int, text: str, free: Literal["left", "right"], style: Style) -> None:
+    """A note at the end of a row that is free of marks."""
+    inwards = 2 if free == "left" else -2
     axes.annotate(
-        text, (1, place), (-2, 0), xycoords=axes.get_yaxis_transform(), ha="right", va="center",
-        textcoords="offset points", fontsize=small_pt(style), color=NOTE_COLOUR, zorder=6,
+        text, (float(free == "right"), place), (inwards, 0), xycoords=axes.get_yaxis_transform(),
+        ha=free, va="center", textcoords="offset points", fontsize=small_pt(style),
+        color=NOTE_COLOUR, zorder=6,
     )  # fmt: skip
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 
 from mechflow.config.study import Style
 from mechflow.figures import panels
 from mechflow.figures.data import FigureData
-from mechflow.figures.intervals import dots
 from mechflow.figures.source import Source
 from mechflow.figures.style import (
     CONTROL_COLOUR,
@@ -23,13 +23,13 @@ from mechflow.figures.style import (
     small_pt,
     styled,
 )
-from mechflow.statistics import clipped, summarise
+from mechflow.statistics import summarise
 from mechflow.studies import networks
 from mechflow.studies.phase_changes import variants
 from mechflow.studies.phase_changes.config import Figures
 from mechflow.studies.phase_changes.figures import palette
 from mechflow.studies.phase_changes.figures.curves import SOURCE_COLUMNS, nothing
-from mechflow.studies.phase_changes.figures.digit_basis import NO_ADDITION
+from mechflow.studies.phase_changes.figures.digit_basis import NO_ADDITION, mark
 
 CARRY = "carry."
 TARGETS: Mapping[str, tuple[str, ...]] = {
@@ -67,7 +67,13 @@ def draw_carry_probes(
     for part, variant in zip(parts, chosen, strict=True):
         rows = networks.select(gains, variant=variant)
         digits = int(data.config(variant).data.addition.n_digits)
-        _carry_maps(part, rows, digits, colours[variant], source)
+        grid = part.subplots(2, rows["site"].nunique(), squeeze=False)
+        part.suptitle(
+            panels.readable(variant), color=colours[variant], fontweight="bold", fontsize="medium"
+        )
+        mesh = _carry_maps(grid, rows, digits, colours[variant], source)
+        label = "accuracy − shuffled labels"
+        panels.colour_bar(figure, mesh, list(grid.flat), label, location="right", shrink=0.7)
     panels.key(
         figure,
         [
@@ -102,16 +108,13 @@ def above_shuffled(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _carry_maps(
-    figure: SubFigure, gains: pd.DataFrame, digits: int, colour: str, source: Source
-) -> None:
+    grid: NDArray[np.object_], gains: pd.DataFrame, digits: int, colour: str, source: Source
+) -> QuadMesh:
     """Maps of all sites, the trained networks above the untrained ones."""
     variant = str(gains["variant"].iloc[0])
     sites = site_order(gains["site"])
     positions = sorted(set(gains["position"]))
     beyond = _beyond_untrained(gains)
-    grid = figure.subplots(2, len(sites), squeeze=False)
-    figure.suptitle(panels.readable(variant), color=colour, fontweight="bold", fontsize="medium")
-    mesh: QuadMesh | None = None
     for line, model in zip(grid, ("trained", "untrained"), strict=True):
         for column, (axes, site) in enumerate(zip(line, sites, strict=True)):
             cells = summarise(networks.select(gains, model=model, site=site), _CELL)
@@ -128,10 +131,7 @@ def _carry_maps(
             _carry_axes(axes, digits, first=column == 0, below=model == "untrained")
         ink = colour if model == "trained" else CONTROL_COLOUR
         panels.row_title(line[0], model, ink, "carry of column")
-    assert mesh is not None, "a network has at least two sites"
-    panels.colour_bar(
-        figure, mesh, list(grid.flat), "accuracy − shuffled labels", location="right", shrink=0.7
-    )
+    return mesh
 
 
 def _beyond_untrained(gains: pd.DataFrame) -> pd.DataFrame:
@@ -146,9 +146,10 @@ def _beyond_untrained(gains: pd.DataFrame) -> pd.DataFrame:
 
 def _mark_beyond(axes: Axes, table: pd.DataFrame, cells: pd.DataFrame) -> None:
     """Dots that can be seen on light and on dark cells."""
+    rows, columns = list(table.index), list(table.columns)
     for target, position in zip(cells["target"], cells["position"], strict=True):
-        row, column = table.index.get_loc(target), table.columns.get_loc(position)
-        dark = table.loc[target, position] > 0.6 * _HALF
+        row, column = rows.index(target), columns.index(position)
+        dark = table.to_numpy()[row, column] > 0.6 * _HALF
         axes.plot(
             column, row, ls="none", marker="o", ms=2.2, mew=0.5, mfc="none",
             mec=_BEYOND_COLOUR if dark else INK,
@@ -242,21 +243,13 @@ def _by_site(axes: Axes, rows: pd.DataFrame, colour: str, source: Source) -> Non
         ),
     )
     sites = site_order(rows["site"])
+    target, variant = str(rows["target"].iloc[0]), str(rows["variant"].iloc[0])
+    where_drawn = {"panel": target, "variant": variant}
     for place, site in enumerate(sites):
         for shift, (name, wanted, look) in enumerate(series):
-            part = networks.select(rows, site=site, **wanted)[["replicate", "value"]]
-            summary = clipped(dots(part["value"].to_numpy()), 0.0, 1.0)
-            where = place + 0.26 * (shift - 1)
-            panels.dots(axes, where, part["value"].to_list(), summary, spread=0.15, **look)
-            labels = {
-                "panel": str(rows["target"].iloc[0]), "variant": str(rows["variant"].iloc[0]),
-                "series": name, "site": site,
-            }  # fmt: skip
-            source.add(part, **labels, kind="replicate")
-            source.add_row(
-                **labels, kind="mean", value=summary.centre, low=summary.low, high=summary.high,
-                n=summary.n,
-            )  # fmt: skip
+            part = networks.select(rows, site=site, **wanted)
+            labels = {**where_drawn, "series": name, "site": site}
+            mark(axes, place + 0.26 * (shift - 1), part, look, labels, source)
     panels.ticks_at(axes, range(len(sites)), [_short_site(site) for site in sites])
     axes.set_xlim(-0.6, len(sites) - 0.4)
 

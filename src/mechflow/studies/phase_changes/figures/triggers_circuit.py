@@ -1,6 +1,7 @@
 """The circuit of the skip trigram: attention to the trigger, and what is copied from it."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -233,7 +234,7 @@ def _table_axes(strip: Axes, table: Axes, n_triggers: int, first: bool, style: S
             axes.axhline(edge - 0.5, color=INK, lw=0.4)
         axes.tick_params(left=False, labelleft=False)
     if first:
-        middles = [(a + b - 1) / 2 for a, b in zip(edges, edges[1:], strict=False)]
+        middles = [(a + b - 1) / 2 for a, b in pairwise(edges)]
         strip.set_yticks(middles, names)
         strip.tick_params(labelleft=True)
         strip.set_ylabel("token attended to")
