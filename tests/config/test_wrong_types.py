@@ -65,6 +65,9 @@ def smallest(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "    run: [operand]\n"
         "    variants: {operand: {}, ternary: {}}\n"
         "    figures: {untrained: null, sums: null, causal: null}\n"
+        "  phase_changes:\n"
+        "    run: [addition]\n"
+        "    variants: {addition: {}, ternary: {}}\n"
     )
     load_config([file])
     return file

@@ -39,7 +39,7 @@ from tests.studies.test_modular_addition_figures import check_text, texts
 
 STYLE = Style(dpi=60)
 NAMES = [figure.name for figure in FIGURES]
-OF_ADDITION = [name for name in NAMES if name not in ("task_probes", "circuit_singular_values")]
+FEW = ("addition", "induction_one_layer", "skip_trigram")
 
 
 def declared(name):
@@ -109,7 +109,7 @@ def test_figures_have_source_data_that_can_be_stored(name, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_drawing_again_gives_the_same_bytes(name):
-    two = with_replicates(2)
+    two = {name: network for name, network in with_replicates(2).items() if name in FEW}
     first, second = (draw(name, two) for _ in range(2))
     assert save_figure(first[0], STYLE) == save_figure(second[0], STYLE)
     pd.testing.assert_frame_equal(first[1], second[1])
@@ -304,7 +304,7 @@ def test_cascades_are_learnt_later_by_the_paired_difference():
     delay = select(source, variant="addition", series="delay of cascades").iloc[0]
     wanted = mean_interval([100, 200, 100])
     assert delay[["y", "low", "high", "n"]].tolist() == pytest.approx(tuple(wanted))
-    assert "cascades 133 steps after no carry [−10, 277]" in all_text(drawn)
+    assert "cascade − no carry:\n133 steps [−10, 277]" in all_text(drawn)
 
 
 def test_what_is_never_learnt_is_counted():
@@ -357,7 +357,7 @@ def test_cells_are_accuracies_above_shuffled_labels():
 
 def test_the_axes_of_the_map_tell_which_digit_is_predicted_and_which_carry_it_needs():
     drawn, source = default("carry_probes")
-    axes = [a for a in drawn.axes if a.get_xlabel() == "answer digit predicted"][0]
+    axes = next(a for a in drawn.axes if a.get_xlabel() == "answer digit predicted")
     labels = [label.get_text() for label in axes.get_xticklabels()]
     assert labels == [rf"$10^{{{k}}}$" for k in range(DIGITS, -1, -1)]
     columns = [label.get_text() for label in axes.get_yticklabels()]

@@ -195,16 +195,15 @@ class Variant(Section):
 
     @model_validator(mode="after")
     def _train_set_leaves_sums_to_test(self) -> "Variant":
-        if self.finite is None or self.data.task != "addition":
-            return self
         sums = 100**self.data.addition.n_digits
-        if 2 * self.finite.examples > sums:
+        finite = self.finite if self.data.task == "addition" else None
+        if finite is not None and 2 * finite.examples > sums:
             raise PydanticCustomError(
                 "conflict",
                 "at most {most}, half of the {sums} sums of so many digits",
                 {
                     "key": "finite.examples",
-                    "value": self.finite.examples,
+                    "value": finite.examples,
                     "most": sums // 2,
                     "sums": sums,
                 },

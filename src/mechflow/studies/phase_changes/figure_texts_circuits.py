@@ -72,7 +72,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "ablations",
         "ablations",
-        ("curves", "interventions", "progress"),
+        ("interventions", "progress"),
         "What is lost without single parts",
         "Test loss of the networks without some of their heads, or an MLP, whose outputs are "
         "replaced as the note says (by their mean over sequences at each position, or by zero); "

@@ -1,6 +1,11 @@
 """Declaration of the phase changes study."""
 
 from mechflow.studies.declaration import Stage, Study
+from mechflow.studies.phase_changes import (
+    figure_texts_circuits,
+    figure_texts_curves,
+    figure_texts_digits,
+)
 from mechflow.studies.phase_changes.config import PhaseChanges, Variant
 
 STAGES = (
@@ -38,7 +43,9 @@ STUDY = Study(
     config=PhaseChanges,
     variant_config=Variant,
     stages=STAGES,
-    figures=(),
-    tables=(),
-    claim_reads=("curves",),
+    figures=figure_texts_curves.FIGURES
+    + figure_texts_circuits.FIGURES
+    + figure_texts_digits.FIGURES,
+    tables=figure_texts_curves.TABLES,
+    claim_reads=("curves", "progress", "interventions", "probes", "spectra"),
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ _DASHED = (0, (3.5, 1.2))
 _MLP_COLOUR = "#c05a00"
 _HEAD_SHADES = ("#6b6400", "#cdc673")
 """From the head that matters most to the one that matters least."""
+_TICK_WIDTH = 14
 _OTHERS = "other heads than "
 
 
@@ -176,9 +178,7 @@ def _tick(name: str) -> str:
     """What is taken out, along the axis."""
     if name == UNTOUCHED:
         return "nothing"
-    shown = "as many others" if name.startswith(_OTHERS) else name
-    first, _, last = shown.rpartition(" ")
-    return f"{first}\n{last}" if first else last
+    return fill("as many others" if name.startswith(_OTHERS) else name, _TICK_WIDTH)
 
 
 def _controlled(axes: Axes, losses: pd.DataFrame, style: Style) -> None:

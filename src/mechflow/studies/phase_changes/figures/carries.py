@@ -182,8 +182,8 @@ def _later(steps: pd.DataFrame, labels: dict[str, str], source: Source) -> str:
         high=found.high, n=found.n,
     )  # fmt: skip
     if not found.n:
-        return "no network learnt both no carry and cascade"
-    text = f"cascades {_steps(found.centre)} steps after no carry"
+        return "no network learnt both\nno carry and cascade"
+    text = f"cascade − no carry:\n{_steps(found.centre)} steps"
     if math.isfinite(found.low):
         text += f" [{_steps(found.low)}, {_steps(found.high)}]"
     return f"{text}, n = {found.n}" if found.n < len(steps) else text

@@ -144,6 +144,7 @@ def _shares(
 ) -> None:  # fmt: skip
     """How much of each Gram matrix is off its diagonal, by basis."""
     models = [(variant, model) for variant in grams for model in ("trained", "untrained")]
+    room = 0.85 / len(models)
     for place, basis in enumerate(_BASES):
         for shift, (variant, model) in enumerate(models):
             kept_in = "Fourier basis" if basis == RANDOM_BASIS else basis
@@ -154,9 +155,10 @@ def _shares(
             measure = off_diagonal_of_random_bases if basis == RANDOM_BASIS else off_diagonal
             values = measure(gram).numpy()
             single = pd.DataFrame({"replicate": range(len(values)), "value": values})
-            where = place + 0.8 / len(models) * (shift - (len(models) - 1) / 2)
             trained = model == "trained"
-            look = {"colour": colours[variant] if trained else CONTROL_COLOUR, "filled": trained}
+            ink = colours[variant] if trained else CONTROL_COLOUR
+            look = {"colour": ink, "filled": trained, "spread": 0.45 * room}
+            where = place + room * (shift - (len(models) - 1) / 2)
             labels = {"panel": "off the diagonal", "variant": variant, "series": model}
             mark(axes, where, single, look, {**labels, "basis": basis}, source)
     panels.ticks_at(axes, range(len(_BASES)), _BASES)
@@ -230,13 +232,13 @@ def draw_digit_spectrum(
         for axes, matrix in zip(grid[:, column], _MATRICES, strict=True):
             rows = networks.select(spectra, variant=variant, matrix=matrix)
             _norms(axes, rows, colours[variant], source)
-            panels.corner_text(axes, _gini(rows, source), style, corner="lower left")
+            panels.corner_text(axes, _gini(rows, source), style, corner="upper right")
         panels.ticks_at(grid[1, column], range(BASE), fourier.component_labels(BASE))
         grid[1, column].tick_params(axis="x", rotation=90)
         grid[1, column].set_xlabel("row of the Fourier basis")
     for axes, label in zip(grid[:, 0], _MATRICES.values(), strict=True):
         axes.set_ylabel(label)
-        axes.set_ylim(bottom=0.0)
+        axes.set_ylim(0.0, 1.12 * axes.get_ylim()[1])
     panels.key(
         figure,
         [

@@ -73,7 +73,8 @@ def draw_carry_probes(
         )
         mesh = _carry_maps(grid, rows, digits, colours[variant], source)
         label = "accuracy − shuffled labels"
-        panels.colour_bar(figure, mesh, list(grid.flat), label, location="right", shrink=0.7)
+        bar = panels.colour_bar(figure, mesh, list(grid.flat), label, location="right", shrink=0.7)
+        bar.yaxis.labelpad = 4.0
     panels.key(
         figure,
         [
@@ -249,7 +250,7 @@ def _by_site(axes: Axes, rows: pd.DataFrame, colour: str, source: Source) -> Non
         for shift, (name, wanted, look) in enumerate(series):
             part = networks.select(rows, site=site, **wanted)
             labels = {**where_drawn, "series": name, "site": site}
-            mark(axes, place + 0.26 * (shift - 1), part, look, labels, source)
+            mark(axes, place + 0.26 * (shift - 1), part, {"spread": 0.13, **look}, labels, source)
     panels.ticks_at(axes, range(len(sites)), [_short_site(site) for site in sites])
     axes.set_xlim(-0.6, len(sites) - 0.4)
 
