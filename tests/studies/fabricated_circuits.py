@@ -97,7 +97,9 @@ def best(role: str, replicate: int) -> str:
 
 
 def score(name: str, head: str, replicate: int, step: float) -> float:
-    """A score of a head."""
+    """A score of a head; late heads look back most, but cannot feed an induction head."""
+    if name == "previous_token" and head.startswith("L1"):
+        return UNIFORM + 0.8 * rise(step)
     size = 0.6 if head == best(name, replicate) else 0.1 + 0.01 * int(head[-1])
     return UNIFORM + (size + 0.02 * replicate) * rise(step)
 
@@ -106,6 +108,11 @@ def composition(kind: str, pair: str, replicate: int, step: float) -> float:
     """A composition score of a pair of heads."""
     known = 0.1 * ("kqv".index(kind) + 1) + 0.03 * int(pair[3]) + 0.01 * int(pair[-1])
     return known + 0.005 * replicate + 0.2 * rise(step)
+
+
+def random_composition(pair: str, replicate: int, draw: int) -> float:
+    """A composition score of random heads in the place of a pair."""
+    return 0.1 + 0.02 * draw + 0.001 * replicate + 0.004 * int(pair[3]) + 0.002 * int(pair[-1])
 
 
 def without(site: str, replicate: int, step: int, control: str = "none", draw: int = 0) -> float:
@@ -205,7 +212,7 @@ def _heads(model: Transformer, replicate: int) -> Iterator[Row]:
     for kind, pair in product("kqv", pairs):
         metric = f"{kind}_composition.{pair}"
         for draw in range(DRAWS):
-            value = 0.1 + 0.02 * draw + 0.001 * replicate
+            value = random_composition(pair, replicate, draw)
             yield {"metric": metric, "control": "random", "draw": draw, "value": value}
         for step in STEPS:
             value = composition(kind, pair, replicate, step)

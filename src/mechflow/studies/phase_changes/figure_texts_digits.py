@@ -84,7 +84,7 @@ FIGURES: tuple[Figure, ...] = (
         "(Student's t) above 0; cells are not corrected for their number. White is nothing, and "
         "the end of the scale is all that two equally frequent classes allow. The first digit of "
         "the answer is the last carry, and later digits tell of further ones, so that what was "
-        "written can be read without training: only circles are learnt.",
+        "written can be read without training: what was learnt is the excess over that.",
     ),
     Figure(
         "task_probes",

@@ -41,7 +41,7 @@ class Copies:
         """For each read, the position where what followed its token in the first copy stands."""
         first, *later = self.starts
         return [
-            (start + offset, first + offset)
+            (start + offset, first + offset + 1)
             for start in later
             for offset in range(self.length - 1)
         ]
