@@ -5,8 +5,8 @@ from torch import Tensor
 
 from mechflow.config.sections import Transformer
 from mechflow.studies.phase_changes.config import Data
-from mechflow.studies.phase_changes.tasks import task_of
 from mechflow.studies.phase_changes.model import stacked_model
+from mechflow.studies.phase_changes.tasks import task_of
 
 
 def initial(data: Data, model: Transformer, replicates: int, seed: int = 0) -> dict[str, Tensor]:

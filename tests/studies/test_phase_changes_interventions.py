@@ -23,6 +23,7 @@ from mechflow.studies.phase_changes.config import Data, Interventions, Progress
 from mechflow.studies.phase_changes.config import SkipTrigram as SkipTrigramData
 from mechflow.studies.phase_changes.heads import Head, all_heads
 from mechflow.studies.phase_changes.inputs import sequences_of
+from mechflow.studies.phase_changes.model import stacked_model
 from mechflow.studies.phase_changes.roles import (
     final_scores,
     leading,
@@ -30,7 +31,6 @@ from mechflow.studies.phase_changes.roles import (
     role_groups,
 )
 from mechflow.studies.phase_changes.tasks import task_of
-from mechflow.studies.phase_changes.model import stacked_model
 from mechflow.training.sequences import Sequences
 from tests.studies.induction_pair import D_VOCAB, DATA, MODEL, built_dataset, built_weights
 

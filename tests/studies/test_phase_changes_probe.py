@@ -7,9 +7,9 @@ from mechflow.config.sections import Transformer
 from mechflow.seeds import Seeds
 from mechflow.studies.phase_changes import probe
 from mechflow.studies.phase_changes.config import Addition, Data, Induction, Probe, SkipTrigram
+from mechflow.studies.phase_changes.model import stacked_model
 from mechflow.studies.phase_changes.probe_targets import POOLED, READS_OF_A_SEQUENCE, readings
 from mechflow.studies.phase_changes.tasks import task_of
-from mechflow.studies.phase_changes.model import stacked_model
 from tests.studies.phase_changes_models import as_checkpoints, initial
 
 SEEDS = Seeds(0, "phase_changes", "probed")

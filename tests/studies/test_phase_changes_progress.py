@@ -19,9 +19,9 @@ from mechflow.studies.phase_changes.circuit_scores import copying, matched, trig
 from mechflow.studies.phase_changes.config import Addition, Data, Progress, SkipTrigram
 from mechflow.studies.phase_changes.heads import observe, of_replicate
 from mechflow.studies.phase_changes.inputs import sequences_of
+from mechflow.studies.phase_changes.model import stacked_model
 from mechflow.studies.phase_changes.tasks import task_of
 from mechflow.studies.phase_changes.tasks.induction import Induction
-from mechflow.studies.phase_changes.model import stacked_model
 from mechflow.training.sequences import Sequences
 from tests.studies.induction_pair import (
     D_VOCAB,

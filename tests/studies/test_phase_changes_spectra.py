@@ -19,8 +19,8 @@ from mechflow.studies.phase_changes.config import (
     Spectra,
 )
 from mechflow.studies.phase_changes.inputs import sequences_of
-from mechflow.studies.phase_changes.tasks import task_of
 from mechflow.studies.phase_changes.model import stacked_model
+from mechflow.studies.phase_changes.tasks import task_of
 from tests.studies.phase_changes_models import as_checkpoints, initial
 
 SEEDS = Seeds(0, "phase_changes", "analysed")

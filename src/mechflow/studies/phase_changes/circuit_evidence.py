@@ -233,7 +233,7 @@ def _scores(data: FigureData, variant: str, name: str, *, control: str = "none")
     columns = rows["metric"].str.removeprefix(f"{name}.")
     frames = rows.assign(column=columns).groupby("replicate")
     return {
-        int(replicate): frame.pivot(index="step", columns="column", values="value")
+        int(str(replicate)): frame.pivot(index="step", columns="column", values="value")
         for replicate, frame in frames
     }
 

@@ -33,6 +33,7 @@ from mechflow.studies.phase_changes.heads import (
     ov_circuits,
     qk_circuits,
 )
+from mechflow.studies.phase_changes.tasks.induction import Induction
 from mechflow.studies.phase_changes.tasks.skip_trigram import SkipTrigram
 from mechflow.training.sequences import Sequences, answer_losses, group_means
 
@@ -47,18 +48,29 @@ def matched(sequences: Sequences) -> Bool[Tensor, "*batch read pos"]:
 
 
 def induction_attention(
-    observations: list[Observation], sequences: Sequences, sources: Bool[Tensor, "R n read pos"]
+    observations: list[Observation],
+    sequences: Sequences,
+    sources: Bool[Tensor, "R n read pos"],
+    task: Induction,
 ) -> Iterator[Row]:
     """Previous-token score and, with the reads as queries, prefix matching of every head.
+
+    The previous-token score is taken over the positions up to the end of the first interval. All
+    later copies can be continued from there, and a head that looks back in that interval alone
+    does all that the task asks for.
 
     Args:
         observations: one for each replicate.
         sequences: of all replicates.
         sources: what `matched` gives for them.
+        task: where the first interval ends.
     """
+    end = _first_copies(task)
     for layer in range(len(observations[0].patterns)):
         patterns = [observation.patterns[layer] for observation in observations]
-        previous = torch.stack([previous_token_score(pattern) for pattern in patterns])
+        previous = torch.stack(
+            [previous_token_score(pattern[..., :end, :end]) for pattern in patterns]
+        )
         prefix = torch.stack(
             [
                 prefix_matching_score(pattern, sequences.positions[index], sources[index])
@@ -71,11 +83,11 @@ def induction_attention(
 
 
 def uniform_induction_attention(
-    cfg: Transformer, sequences: Sequences, sources: Bool[Tensor, "R n read pos"]
+    cfg: Transformer, sequences: Sequences, sources: Bool[Tensor, "R n read pos"], task: Induction
 ) -> Iterator[Row]:
     """What these scores are if attention is uniform."""
     prefix = uniform_prefix_matching_score(sequences.positions, sources)
-    previous = torch.full_like(prefix, uniform_previous_token_score(sources.shape[-1]))
+    previous = torch.full_like(prefix, uniform_previous_token_score(_first_copies(task)))
     for head in all_heads(cfg):
         yield prefix, {"metric": f"prefix_matching.{head.name}", "control": "uniform"}
         yield previous, {"metric": f"previous_token.{head.name}", "control": "uniform"}
@@ -178,6 +190,11 @@ def uniform_trigger_attention(sequences: Sequences, task: SkipTrigram) -> Iterat
     share = 1 / (sequences.positions + 1).double()
     for trigger, values in enumerate(group_means(share, sequences.groups, len(task.groups)).mT):
         yield values, {"metric": f"trigger_attention.{trigger}", "control": "uniform"}
+
+
+def _first_copies(task: Induction) -> int:
+    """Number of positions up to the end of the first interval."""
+    return 1 + task.interval
 
 
 def _index_pairs(cfg: Transformer) -> list[tuple[int, int]]:

@@ -153,7 +153,7 @@ CIRCUITS = (
         "induction_previous_token_head",
         "A head of the first layer attends to the previous token.",
         CONTROL,
-        f"previous-token score of the best head of the first layer, {AFTER}",
+        f"previous-token score of the best head of the first layer in the first interval, {AFTER}",
         IntervalBeyond("above", 0.5),
         circuit_evidence.previous_token_score,
     ),

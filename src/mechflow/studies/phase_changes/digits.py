@@ -148,11 +148,12 @@ def digit_matrices(weights: StackedWeights) -> dict[str, Float[Tensor, "R 10 d_m
     }
 
 
-def digit_arrays(weights: StackedWeights) -> dict[str, Tensor]:
+def digit_arrays(weights: StackedWeights, suffix: str = "") -> dict[str, Tensor]:
     """The embeddings in the Fourier basis, and their Gram matrix in both bases.
 
     W_E_fourier [R, 10, d_model] and, of embeddings from which their mean is taken, digit_gram
-    [R, 10, 10] and digit_gram_fourier [R, 10, 10], the latter with basis rows for digits.
+    [R, 10, 10] and digit_gram_fourier [R, 10, 10], the latter with basis rows for digits; each
+    name ends in the suffix.
     """
     W_E = digit_matrices(weights)["W_E"]
     centred = W_E - W_E.mean(-2, keepdim=True)
@@ -162,7 +163,7 @@ def digit_arrays(weights: StackedWeights) -> dict[str, Tensor]:
         "digit_gram": centred @ centred.mT,
         "digit_gram_fourier": spectrum @ spectrum.mT,
     }
-    return {name: value.float().contiguous() for name, value in found.items()}
+    return {name + suffix: value.float().contiguous() for name, value in found.items()}
 
 
 def neuron_arrays(found: PairMeans) -> dict[str, Tensor]:

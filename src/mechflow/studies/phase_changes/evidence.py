@@ -206,8 +206,8 @@ def _extremes(widths: pd.DataFrame) -> str:
     """Which groups change most and least gradually, on average over replicates."""
     means = widths.mean(axis=0)
     widest, narrowest = (
-        f"{group} {cell(round(float(means[group]), 2))}"
-        for group in (means.idxmax(), means.idxmin())
+        f"{group} {cell(round(float(means.loc[group]), 2))}"
+        for group in (str(means.idxmax()), str(means.idxmin()))
     )
     return f"from {narrowest} to {widest}"
 

@@ -12,7 +12,8 @@ FIGURES: tuple[Figure, ...] = (
         "the best answer that ignores the sequence (blind), of the best one that knows where "
         "copies can stand but compares no tokens (positional), and of the best one there is "
         "(optimal). A loss that grows far above blind, as on a small train set, leaves the "
-        "panel. Below: mean attention to the token before; attention from the tokens of later "
+        "panel. Below: mean attention to the token before, within the interval of the first copy; "
+        "attention from the tokens of later "
         "copies to whatever followed the same token earlier (prefix matching); and the copying "
         "score of the head's map from tokens to logits, the sum of its eigenvalues over the sum "
         "of their sizes. Coloured: the head of each replicate that plays a part best after "
@@ -21,8 +22,7 @@ FIGURES: tuple[Figure, ...] = (
         "attention scores. Shaded: from the first replicate that has made a quarter of the drop "
         "of its loss to the last one that has made three quarters. The circuit is there if both "
         "attention scores rise within the shaded steps; a model of one layer can have neither the "
-        "drop nor the rise. Attention to the token before only matters where the first copy can "
-        "stand, so its mean over all positions understates it.",
+        "drop nor the rise.",
     ),
     Figure(
         "composition",

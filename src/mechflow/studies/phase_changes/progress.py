@@ -6,10 +6,13 @@ as reference losses and what uniform attention scores, stands at the first step 
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from mechflow.config.sections import Transformer
 from mechflow.models.factorised import StackedWeights
@@ -83,15 +86,18 @@ class _Study:
         self.factor = factor
         self.sets = sets
         self.test = sets["all"]
-        self._sources = circuit_scores.matched(self.test) if isinstance(task, Induction) else None
+
+    @cached_property
+    def _sources(self) -> Bool[Tensor, "R n read pos"]:
+        return circuit_scores.matched(self.test)
 
     def scores(self, weights: StackedWeights) -> Iterator[Row]:
         """What is measured at one checkpoint."""
-        if self._sources is not None:
+        if isinstance(self.task, Induction):
             with torch.no_grad():
                 seen = self._observed(weights)
             yield self._loss(seen)
-            yield from circuit_scores.induction_attention(seen, self.test, self._sources)
+            yield from circuit_scores.induction_attention(seen, self.test, self._sources, self.task)
             yield from circuit_scores.copying(weights, self.model.cfg)
             yield from circuit_scores.compositions(weights, self.model.cfg)
         elif isinstance(self.task, SkipTrigram):
@@ -104,9 +110,11 @@ class _Study:
     def references(self, draws: int, seeds: Seeds, replicates: range) -> Iterator[Row]:
         """What the measures are read against; the weights do not matter."""
         yield from reference_losses(self.task, self.test, self.factor)
-        if self._sources is not None:
+        if isinstance(self.task, Induction):
             cfg = self.model.cfg
-            yield from circuit_scores.uniform_induction_attention(cfg, self.test, self._sources)
+            yield from circuit_scores.uniform_induction_attention(
+                cfg, self.test, self._sources, self.task
+            )
             yield from circuit_scores.random_compositions(cfg, draws, seeds, replicates)
         elif isinstance(self.task, SkipTrigram):
             yield from circuit_scores.uniform_trigger_attention(self.test, self.task)

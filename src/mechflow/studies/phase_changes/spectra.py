@@ -43,7 +43,7 @@ def run(
 ) -> dict[str, pd.DataFrame | dict[str, Tensor]]:
     """The spectra of one block, as a table and as the arrays that figures draw.
 
-    Arrays: those of `digit_arrays` and `neuron_arrays` for addition, of `trigram_tables` for skip
+    Arrays: those of `digit_arrays`, also of untrained weights, and `neuron_arrays` for addition, of `trigram_tables` for skip
     trigrams, and of `example_patterns` for induction.
     """
     task = task_of(data)
@@ -53,7 +53,7 @@ def run(
         observe_circuits(rows, name, state, model)
     arrays: dict[str, Tensor] = {}
     if isinstance(task, Addition):
-        arrays |= digit_arrays(weights)
+        arrays |= digit_arrays(weights) | digit_arrays(states["untrained"], "_untrained")
         for name, state in states.items():
             observe_digits(rows, name, state)
         if model.d_mlp:
