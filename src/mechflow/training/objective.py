@@ -21,9 +21,7 @@ class Objective(Protocol):
 
     @property
     def metrics(self) -> Metrics:
-        """What `measure` returns; ("train", "loss"), ("test", "loss") and ("test", "accuracy") are
-        among them.
-        """
+        """What `measure` returns: at least the loss on train and test, and test accuracy."""
 
     @property
     def changes(self) -> Metrics:

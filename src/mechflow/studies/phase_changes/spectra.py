@@ -43,8 +43,8 @@ def run(
 ) -> dict[str, pd.DataFrame | dict[str, Tensor]]:
     """The spectra of one block, as a table and as the arrays that figures draw.
 
-    Arrays: those of `digit_arrays`, also of untrained weights, and `neuron_arrays` for addition, of `trigram_tables` for skip
-    trigrams, and of `example_patterns` for induction.
+    Arrays: those of `digit_arrays`, also of untrained weights, and of `neuron_arrays` for
+    addition, of `trigram_tables` for skip trigrams, and of `example_patterns` for induction.
     """
     task = task_of(data)
     rows = Observations(replicates)
