@@ -54,6 +54,7 @@ bench: $(RUN) ## measure speed against the notebooks' own loops
 	@$(BIN)/python -m bench.modular_addition
 	@$(BIN)/python -m bench.extraction
 	@$(BIN)/python -m bench.probes
+	@$(BIN)/python -m bench.phase_changes
 
 report: $(RUN) ## write Snakemake's own report of a finished run
 	@$(BIN)/snakemake --report results/snakemake-report.html $(FLAGS)

@@ -58,51 +58,13 @@ def test_a_previous_token_head_scores_one_and_its_neighbours_do_not() -> None:
     assert attention.previous_token_score(stacked).tolist() == [1.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize(("period", "start", "n_pos"), [(3, 0, 6), (3, 1, 7), (2, 1, 7), (1, 0, 2)])
-def test_repeated_matching_is_prefix_matching_on_a_repeated_block(
-    period: int, start: int, n_pos: int
-) -> None:
-    """With distinct tokens in the block, the last occurrence is one period back."""
-    pattern = causal_pattern(1, *SHAPE, n_pos=n_pos)
-    queries = torch.arange(start + period, n_pos).expand(2, 3, -1)
-    sources = torch.arange(n_pos) == (queries - period + 1).unsqueeze(-1)
-    torch.testing.assert_close(
-        attention.repeated_matching_score(pattern, period, start),
-        attention.prefix_matching_score(pattern, queries, sources),
-    )
-    assert attention.uniform_repeated_matching_score(n_pos, period, start) == pytest.approx(
-        attention.repeated_matching_score(uniform_pattern(1, 1, n_pos=n_pos), period, start).item()
-    )
-
-
-def test_two_copies_of_distinct_tokens_agree_with_the_search_for_occurrences() -> None:
-    tokens = torch.tensor([9, 4, 2, 7, 5, 4, 2, 7, 5]).expand(2, 3, -1)  # 9 is a start token
-    pattern = causal_pattern(2, *SHAPE, n_pos=9)
-    every = torch.arange(9).expand(2, 3, -1)
-    torch.testing.assert_close(
-        attention.repeated_matching_score(pattern, period=4, start=1),
-        attention.prefix_matching_score(
-            pattern, every, attention.after_earlier_occurrences(tokens)
-        ),
-    )
-
-
 def test_an_induction_head_scores_one_and_a_head_on_the_same_token_zero() -> None:
-    induction = perfect_pattern([0, 0, 0, 1, 2, 3])
-    same_token = perfect_pattern([0, 0, 0, 0, 1, 2])
-    stacked = torch.cat([induction, same_token], dim=1)
-    assert attention.repeated_matching_score(stacked, period=3).tolist() == [1.0, 0.0]
-    # The last token of the first copy, at position 2, is not in a repeat yet.
-    astray = perfect_pattern([0, 0, 0, 0, 0, 0])
-    assert attention.repeated_matching_score(astray, period=3).tolist() == [0.0]
-
-
-@pytest.mark.parametrize(("period", "start"), [(6, 0), (0, 0), (3, -1), (4, 3)])
-def test_sequences_without_a_second_copy_are_refused(period: int, start: int) -> None:
-    with pytest.raises(ValueError, match="no second copy"):
-        attention.repeated_matching_score(uniform_pattern(1, 1, n_pos=6), period, start)
-    with pytest.raises(ValueError, match="no second copy"):
-        attention.uniform_repeated_matching_score(6, period, start)
+    tokens = torch.tensor([[9, 4, 2, 7, 4, 2, 7]])  # 9 is a start token
+    induction = perfect_pattern([0, 0, 0, 0, 2, 3, 4])
+    same_token = perfect_pattern([0, 0, 0, 0, 1, 2, 3])
+    pattern = torch.cat([induction, same_token], dim=1)
+    every, sources = torch.arange(7)[None], attention.after_earlier_occurrences(tokens)
+    assert attention.prefix_matching_score(pattern, every, sources).tolist() == [1.0, 0.0]
 
 
 @given(seeds)
@@ -157,22 +119,16 @@ def test_all_sources_of_a_read_count_together() -> None:
     assert attention.prefix_matching_score(pattern, queries, sources).tolist() == [0.5]
 
 
-def test_attention_to_equals_indexing_and_its_groups_average_to_it() -> None:
+def test_attention_to_keys_equals_indexing_group_by_group() -> None:
     pattern, (queries, keys, _) = causal_pattern(4, *SHAPE), reads(4)
     example = torch.arange(3)[:, None]
-    score = attention.attention_to(pattern, queries, keys)
-    for replicate in range(2):
-        # Advanced indices around a slice come first: [example, read, head].
-        held = pattern[replicate][example, :, queries[replicate], keys[replicate]]
-        torch.testing.assert_close(score[replicate], held.double().mean((0, 1)))
-
     groups = torch.arange(15).reshape(3, 5).expand(2, 3, 5) % 3
     by_group = attention.attention_to_by_group(pattern, queries, keys, groups, 4)
     assert by_group.shape == (2, 4, 4)
     assert by_group[..., 3].isnan().all()  # no read belongs to it
-    torch.testing.assert_close(by_group[..., :3].mean(-1), score)
     for group in range(3):
         chosen = groups[1] == group
+        # Advanced indices around a slice come first: [example, read, head].
         rows = pattern[1][example, :, queries[1], keys[1]][chosen]
         torch.testing.assert_close(by_group[1, :, group], rows.double().mean(0))
     with pytest.raises(RuntimeError):
@@ -181,14 +137,15 @@ def test_attention_to_equals_indexing_and_its_groups_average_to_it() -> None:
 
 def test_replicates_do_not_mix() -> None:
     pattern, (queries, keys, sources) = causal_pattern(5, *SHAPE), reads(5)
+    groups = torch.zeros_like(keys)
     for together, alone in (
         (
             attention.prefix_matching_score(pattern, queries, sources),
             attention.prefix_matching_score(pattern[1], queries[1], sources[1]),
         ),
         (
-            attention.attention_to(pattern, queries, keys),
-            attention.attention_to(pattern[1], queries[1], keys[1]),
+            attention.attention_to_by_group(pattern, queries, keys, groups, 1),
+            attention.attention_to_by_group(pattern[1], queries[1], keys[1], groups[1], 1),
         ),
         (
             attention.previous_token_score(pattern),
@@ -199,19 +156,12 @@ def test_replicates_do_not_mix() -> None:
 
 
 def test_baselines_are_the_scores_of_uniform_attention() -> None:
-    uniform, (queries, keys, sources) = uniform_pattern(*SHAPE), reads(6)
-    assert (keys > queries).any()  # the future gets nothing
-    for score, baseline in (
-        (
-            attention.prefix_matching_score(uniform, queries, sources),
-            attention.uniform_prefix_matching_score(queries, sources),
-        ),
-        (
-            attention.attention_to(uniform, queries, keys),
-            attention.uniform_attention_to(queries, keys),
-        ),
-    ):
-        torch.testing.assert_close(score, baseline.unsqueeze(-1).expand(-1, 4))
+    uniform, (queries, _, sources) = uniform_pattern(*SHAPE), reads(6)
+    keys = torch.arange(N_POS)
+    assert (sources & (keys > queries.unsqueeze(-1))).any()  # the future gets nothing
+    score = attention.prefix_matching_score(uniform, queries, sources)
+    baseline = attention.uniform_prefix_matching_score(queries, sources)
+    torch.testing.assert_close(score, baseline.unsqueeze(-1).expand(-1, 4))
     assert attention.uniform_previous_token_score(N_POS) == pytest.approx(
         attention.previous_token_score(uniform)[0, 0].item()
     )

@@ -134,22 +134,11 @@ def test_copying_scores_of_known_maps() -> None:
     assert circuits.copying_score(shear).item() == pytest.approx(1 / math.sqrt(10))
 
 
-def test_copied_share_counts_tokens_whose_own_logit_is_largest() -> None:
-    logits = torch.tensor([[2.0, 1, 0], [5, 4, 0], [0, 0, 1]]).double()
-    stacked = torch.stack([logits, torch.eye(3).double(), -torch.eye(3).double()])
-    share = circuits.copied_share(Factors(stacked, torch.eye(3).double().expand(3, 3, 3)))
-    torch.testing.assert_close(share, torch.tensor([2 / 3, 1, 0]).double())
-    tie = Factors(torch.ones(3, 1).double(), torch.ones(1, 3).double())
-    assert circuits.copied_share(tie).item() == 0
-
-
 def test_a_random_circuit_copies_no_more_than_chance() -> None:
     factors = Factors(normal(7, 200, 10, 4), normal(8, 200, 4, 10))
     assert circuits.copying_score(factors).mean().item() == pytest.approx(0, abs=0.1)
-    assert circuits.copied_share(factors).mean().item() == pytest.approx(0.1, abs=0.03)
 
 
-@pytest.mark.parametrize("score", [circuits.copying_score, circuits.copied_share])
-def test_copying_needs_a_square_circuit(score) -> None:  # type: ignore[no-untyped-def]
+def test_copying_needs_a_square_circuit() -> None:
     with pytest.raises(ValueError, match="5 x 4"):
-        score(Factors(normal(0, 5, 2), normal(1, 2, 4)))
+        circuits.copying_score(Factors(normal(0, 5, 2), normal(1, 2, 4)))

@@ -230,9 +230,12 @@ def test_hand_built_induction_works_and_composes_through_keys_as_far_as_possible
     previous = attention.previous_token_score(cache["blocks.0.attn.hook_pattern"])
     uniform = attention.uniform_previous_token_score(n_pos)
     assert previous.tolist() == pytest.approx([1, uniform], abs=1e-4)
-    matching = attention.repeated_matching_score(cache["blocks.1.attn.hook_pattern"], length, 1)
-    uniform = attention.uniform_repeated_matching_score(n_pos, length, 1)
+    queries = torch.arange(n_pos).expand(len(tokens), -1)
+    sources = attention.after_earlier_occurrences(tokens)
+    matching = attention.prefix_matching_score(
+        cache["blocks.1.attn.hook_pattern"], queries, sources
+    )
+    uniform = attention.uniform_prefix_matching_score(queries, sources).item()
     assert matching.tolist() == pytest.approx([1, uniform], abs=1e-4)
     full = circuits.ov_circuit(W_V_1, W_O_1, W_E, W_E.T)
     assert circuits.copying_score(full)[0].item() == pytest.approx(1)
-    assert circuits.copied_share(full)[0].item() == 1

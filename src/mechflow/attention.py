@@ -25,29 +25,6 @@ def previous_token_score(
     return stripe.double().mean(dim=(-3, -1))
 
 
-def repeated_matching_score(
-    pattern: Float[Tensor, "*batch n head pos pos"], period: int, start: int = 0
-) -> Float[Tensor, "*batch head"]:
-    """Prefix matching on sequences that repeat one random block up to their end.
-
-    Mean attention, from each position t of the second and later copies, to position
-    t - period + 1: the one after the previous occurrence of the token at t
-    (Olsson et al. 2022, "In-context Learning and Induction Heads", definition of prefix matching).
-
-    Args:
-        pattern: attention on sequences with token t equal to token t - period.
-        period: length of the block.
-        start: first position of the first copy; 1 behind a start token.
-
-    Raises:
-        ValueError: no position lies in a second copy.
-    """
-    _check_repeats(pattern.shape[-1], period, start)
-    # Entry i is attention from i + period - 1 to i; entry `start` still reads from the first copy.
-    stripe = pattern.diagonal(offset=1 - period, dim1=-2, dim2=-1)[..., start + 1 :]
-    return stripe.double().mean(dim=(-3, -1))
-
-
 def prefix_matching_score(
     pattern: Float[Tensor, "*batch n head query key"],
     queries: Int[Tensor, "*batch n read"],
@@ -55,9 +32,11 @@ def prefix_matching_score(
 ) -> Float[Tensor, "*batch head"]:
     """Mean over reads of the attention that falls on their sources, all sources together.
 
-    For an induction head the sources of a read are the positions after earlier occurrences of its
-    token: those that hold the token to be copied. They are given, since a task with known copies
-    excludes occurrences by chance; `after_earlier_occurrences` finds all of them.
+    "Prefix matching" of Olsson et al. 2022, "In-context Learning and Induction Heads", who define
+    it on sequences that repeat one random block. For an induction head the sources of a read are
+    the positions after earlier occurrences of its token: those that hold the token to be copied.
+    They are given, since a task with known copies could exclude occurrences by chance;
+    `after_earlier_occurrences` finds all of them.
 
     Args:
         pattern: attention.
@@ -84,15 +63,6 @@ def after_earlier_occurrences(
     return functional.pad(follows, (1, 0)).tril()
 
 
-def attention_to(
-    pattern: Float[Tensor, "*batch n head query key"],
-    queries: Int[Tensor, "*batch n read"],
-    keys: Int[Tensor, "*batch n read"],
-) -> Float[Tensor, "*batch head"]:
-    """Mean over reads of the attention from the query of each to its key."""
-    return _gather(pattern, queries, keys).mean(dim=(-3, -1))
-
-
 def attention_to_by_group(
     pattern: Float[Tensor, "*batch n head query key"],
     queries: Int[Tensor, "*batch n read"],
@@ -100,7 +70,16 @@ def attention_to_by_group(
     groups: Int[Tensor, "*batch n read"],
     n_groups: int,
 ) -> Float[Tensor, "*batch head group"]:
-    """`attention_to` over the reads of each group 0 .. n_groups - 1; NaN for a group without any.
+    """Mean attention from the query of each read to its key, over the reads of each group.
+
+    NaN for a group without any read.
+
+    Args:
+        pattern: attention.
+        queries: position of each read.
+        keys: the key that it may attend to.
+        groups: the group of each read, from 0 to n_groups - 1.
+        n_groups: number of groups.
 
     Raises:
         RuntimeError: a read belongs to none of these groups.
@@ -118,17 +97,7 @@ def uniform_previous_token_score(n_pos: int) -> float:
     """
     if n_pos < 2:
         raise ValueError("a previous token needs at least two positions")
-    return _mean_uniform_attention(1, n_pos)
-
-
-def uniform_repeated_matching_score(n_pos: int, period: int, start: int = 0) -> float:
-    """`repeated_matching_score` of uniform causal attention.
-
-    Raises:
-        ValueError: no position lies in a second copy.
-    """
-    _check_repeats(n_pos, period, start)
-    return _mean_uniform_attention(start + period, n_pos)
+    return sum(1 / (t + 1) for t in range(1, n_pos)) / (n_pos - 1)
 
 
 def uniform_prefix_matching_score(
@@ -142,13 +111,6 @@ def uniform_prefix_matching_score(
     position = torch.arange(sources.shape[-1], device=sources.device)
     seen = (sources & (position <= queries.unsqueeze(-1))).sum(dim=-1)
     return (seen.double() / (queries + 1)).sum(dim=(-2, -1)) / _counted_reads(sources)
-
-
-def uniform_attention_to(
-    queries: Int[Tensor, "*batch n read"], keys: Int[Tensor, "*batch n read"]
-) -> Float[Tensor, "*batch"]:
-    """`attention_to` of uniform causal attention, which gives nothing to later keys."""
-    return ((keys <= queries).double() / (queries + 1)).mean(dim=(-2, -1))
 
 
 def _rows(
@@ -176,15 +138,3 @@ def _counted_reads(sources: Bool[Tensor, "*batch n read key"]) -> Int[Tensor, "*
     if not bool(count.all()):
         raise ValueError("no read has a source that it could attend to")
     return count
-
-
-def _check_repeats(n_pos: int, period: int, start: int) -> None:
-    if period < 1 or start < 0 or start + period >= n_pos:
-        raise ValueError(
-            f"{n_pos} positions hold no second copy of a block of {period} that starts at {start}"
-        )
-
-
-def _mean_uniform_attention(first: int, end: int) -> float:
-    """Mean weight 1 / (t + 1) of one key under the queries first .. end - 1."""
-    return sum(1 / (t + 1) for t in range(first, end)) / (end - first)

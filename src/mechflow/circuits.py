@@ -50,14 +50,11 @@ class Factors:
         Raises:
             ValueError: the matrices are not square.
         """
-        self._check_square()
-        values: Tensor = torch.linalg.eigvals(self.right @ self.left)
-        return values
-
-    def _check_square(self) -> None:
         rows, columns = self.left.shape[-2], self.right.shape[-1]
         if rows != columns:
             raise ValueError(f"a {rows} x {columns} circuit does not map tokens to themselves")
+        values: Tensor = torch.linalg.eigvals(self.right @ self.left)
+        return values
 
 
 def triangle(matrix: Float[Tensor, "*batch m k"]) -> Float[Tensor, "*batch r k"]:
@@ -124,22 +121,6 @@ def copying_score(full_ov: Factors) -> Float[Tensor, "*batch"]:
     values = full_ov.eigenvalues()
     size = values.abs().sum(dim=-1)
     return torch.where(size > 0, values.real.sum(dim=-1) / size, 0.0)
-
-
-def copied_share(full_ov: Factors) -> Float[Tensor, "*batch"]:
-    """Share of tokens whose own logit a full OV circuit raises above every other; no ties.
-
-    1 / d_vocab on average for a matrix without structure.
-
-    Raises:
-        ValueError: sources and outputs are not the same tokens.
-    """
-    full_ov._check_square()
-    logits = full_ov.product()
-    own = logits.diagonal(dim1=-2, dim2=-1)
-    itself = torch.eye(logits.shape[-1], dtype=torch.bool, device=logits.device)
-    others = logits.masked_fill(itself, -torch.inf).amax(dim=-1)
-    return (own > others).double().mean(dim=-1)
 
 
 def _embedded(

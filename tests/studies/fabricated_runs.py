@@ -6,14 +6,17 @@ the last loss, a width after it. So the time between 75 % and 25 % of the drop i
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mechflow.claims import scoreboard
 from mechflow.config.sections import Transformer
 from mechflow.figures.data import FigureData
+from mechflow.studies.phase_changes import claims
 from mechflow.studies.phase_changes.config import Data, Finite, StreamTraining
 
 OPTIMAL = 0.0
@@ -70,6 +73,16 @@ class Runs:
     data: Mapping[str, Any] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        return {}
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table of these runs, made up once."""
+        if name not in self._tables:
+            self._tables[name] = getattr(self, name)()
+        return self._tables[name]
 
     def sections(self) -> dict[str, Any]:
         """The configuration that artefacts of the variant depend on."""
@@ -235,7 +248,7 @@ class _Reader:
     def read_tables(self, name: str) -> pd.DataFrame:
         """Rows of all variants."""
         frames = [
-            getattr(runs, name)().assign(variant=variant, block="r000-002")
+            runs.table(name).assign(variant=variant, block="r000-002")
             for variant, runs in self._variants.items()
         ]
         return pd.concat(frames, ignore_index=True)
@@ -251,15 +264,25 @@ def data(**variants: Runs) -> FigureData:
     return FigureData(_Reader(variants), sections, 0, "phase_changes")
 
 
+_SOUND: Mapping[str, Mapping[str, Any]] = {
+    "addition": {"task": "addition"},
+    "addition_finite": {"task": "addition", "finite": 50},
+    "skip_trigram": {"task": "skip_trigram"},
+    "skip_trigram_finite": {"task": "skip_trigram", "finite": 50},
+    "induction": {"task": "induction"},
+    "induction_finite": {"task": "induction", "finite": 50, "training": {"batch_size": 32}},
+    "induction_one_layer": {"task": "induction", "end": 1.5, "model": {"n_layers": 1}},
+}
+_SOUND_RUNS = {name: Runs(**values) for name, values in _SOUND.items()}
+
+
 def sound(**changes: Mapping[str, Any]) -> dict[str, Runs]:
     """Variants of which every qualitative claim holds, some of them with changes by name."""
-    own: dict[str, dict[str, Any]] = {
-        "addition": {"task": "addition"},
-        "addition_finite": {"task": "addition", "finite": 50},
-        "skip_trigram": {"task": "skip_trigram"},
-        "skip_trigram_finite": {"task": "skip_trigram", "finite": 50},
-        "induction": {"task": "induction"},
-        "induction_finite": {"task": "induction", "finite": 50, "training": {"batch_size": 32}},
-        "induction_one_layer": {"task": "induction", "end": 1.5, "model": {"n_layers": 1}},
-    }
-    return {name: Runs(**{**values, **changes.get(name, {})}) for name, values in own.items()}
+    changed = {name: Runs(**{**_SOUND[name], **own}) for name, own in changes.items()}
+    return {**_SOUND_RUNS, **changed}
+
+
+def judge(variants: Mapping[str, Runs], *ids: str) -> pd.DataFrame:
+    """The verdicts on some claims, or on all of them."""
+    chosen = [claim for claim in claims.CLAIMS if claim.id in ids or not ids]
+    return scoreboard(chosen, data(**variants)).set_index("id")

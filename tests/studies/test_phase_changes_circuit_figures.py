@@ -1,54 +1,23 @@
 import importlib
-import re
-from functools import cache
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib.figure import Figure
 
-from mechflow.artifacts import Owner, collect, read_table, write_table
-from mechflow.figures.save import save_figure
-from mechflow.figures.style import context
 from mechflow.statistics import geometric_mean_interval, mean_interval
 from mechflow.studies.phase_changes import figures as package
+from mechflow.studies.phase_changes import induction_circuit, variants
 from mechflow.studies.phase_changes.config import Figures, Induction
-from mechflow.studies.phase_changes.figure_texts_circuits import FIGURES
 from mechflow.studies.phase_changes.figures import ablations, circuits, head_patterns
+from mechflow.studies.phase_changes.roles import INDUCTION, PREVIOUS_TOKEN
 from mechflow.studies.phase_changes.tasks import task_of
 from tests.studies import fabricated_circuits as made
 from tests.studies.fabricated_circuits import VARIANTS
-from tests.studies.test_modular_addition_figures import of, texts
-from tests.studies.test_number_probes_figures import STYLE, check_text
+from tests.studies.galleries import CIRCUITS, check_layout, words
+from tests.studies.test_modular_addition_figures import of
 
-NAMES = [figure.name for figure in FIGURES]
-FIRST = Figures()
-
-
-def declared(name):
-    (figure,) = (figure for figure in FIGURES if figure.name == name)
-    return figure
-
-
-def draw(name, shown=FIRST, style=STYLE, **options):
-    """Draws a figure that may read nothing but what it declares."""
-    figure = declared(name)
-    module = importlib.import_module(f"{package.__name__}.{figure.module}")
-    data = made.data(reads=figure.reads, **options)
-    drawn, source = getattr(module, f"draw_{name}")(data, shown, style)
-    assert isinstance(drawn, Figure)
-    return drawn, source
-
-
-@cache
-def default(name):
-    """Figure and source data of two replicates, drawn once for tests that only look."""
-    return draw(name)
-
-
-def words(drawn):
-    return "\n".join(text.get_text() for text in texts(drawn))
+default = CIRCUITS.default
 
 
 def summary(source, **wanted):
@@ -57,92 +26,41 @@ def summary(source, **wanted):
     return row.y, row.low, row.high
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_captions_say_how_to_read_and_name_no_configured_number(name):
-    figure = declared(name)
-    assert figure.title
-    assert figure.caption.endswith(".")
-    assert len(figure.caption.split()) > 25
-    assert set(re.findall(r"\d+", figure.caption)) <= {"0", "1", "95"}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_figures_are_drawn_from_what_they_declare(name, tmp_path):
-    drawn, source = default(name)
-    assert {"panel", "variant", "series", "kind"} <= set(source)
-    note = drawn.get_supxlabel()
-    assert "n = 2 training seeds" in note or "training seed 0" in note
-    provenance = collect(kind="figure_data", owner=Owner("x"), stage="f", spec={}, code="0", seed=0)
-    write_table(tmp_path / "source.parquet", source, "figure_data", provenance)
-    assert len(read_table(tmp_path / "source.parquet", "figure_data")) == len(source)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_drawing_again_gives_the_same_bytes_and_text_never_overlaps(name):
-    first, second = default(name), draw(name)
-    pd.testing.assert_frame_equal(first[1], second[1])
-    assert save_figure(first[0], STYLE) == save_figure(second[0], STYLE)
-    with context(STYLE):
-        check_text(first[0])
-
-
-@pytest.mark.parametrize("replicates", [1, 5])
-@pytest.mark.parametrize("name", NAMES)
-def test_text_never_overlaps_with_few_or_many_replicates(name, replicates):
-    drawn, source = draw(name, replicates=replicates)
-    with context(STYLE):
-        drawn.draw_without_rendering()
-        check_text(drawn)
-    means = of(source, kind="mean").reindex(columns=["n", "low"])
-    assert set(means["n"].dropna()) <= {replicates}
-    assert means["low"].notna().any() == (replicates > 1 and len(means) > 0)
-
-
-def test_without_variants_figures_say_so():
-    missing = {
-        "induction_heads": (("addition",), "induction was run"),
-        "composition": (("induction_one_layer",), "two layers"),
-        "head_patterns": (("skip_trigram", "induction_one_layer"), "two layers"),
-        "trigger_circuit": (("induction",), "skip trigram was run"),
-        "ablations": (("induction",), "digit addition was run"),
-    }
-    assert set(missing) == set(NAMES)
-    for name, (variants, text) in missing.items():
-        drawn, source = draw(name, names=variants)
-        assert text in words(drawn).replace("\n", " ")
-        assert source.empty or name == "ablations"
-        with context(STYLE):
-            drawn.draw_without_rendering()
+def test_ablations_name_the_tasks_that_did_not_run():
+    drawn, source = CIRCUITS.draw_some("ablations", ["induction"])
+    assert "no variant of the task digit addition was run" in words(drawn)
+    assert set(source["variant"]) == {"induction"}
+    check_layout(drawn)
 
 
 def test_the_one_replicate_that_a_blocks_figure_shows_must_be_there():
     for name in ("head_patterns", "trigger_circuit"):
-        _, source = draw(name, shown=Figures(replicate=1))
+        _, source = CIRCUITS.draw(name, shown=Figures(replicate=1))
         assert set(of(source, kind="map")["replicate"]) == {1}
 
 
 def test_the_variant_that_stands_for_a_task_is_plain():
-    assert circuits.main_variant(made.data(), "induction") == "induction"
+    assert variants.main_variant(made.data(), "induction") == "induction"
     alone = made.data(names=("induction_one_layer", "induction_finite"))
-    assert circuits.main_variant(alone, "induction") == "induction_finite"
-    assert circuits.main_variant(alone, "addition") is None
+    assert variants.main_variant(alone, "induction") == "induction_finite"
+    assert variants.main_variant(alone, "addition") is None
 
 
 def test_heads_are_chosen_in_each_replicate_by_their_final_scores():
-    found = circuits.circuits(made.data(replicates=3), "induction")
+    found = induction_circuit.circuits(made.data(replicates=3), "induction")
     assert [circuit.previous_token.name for circuit in found.values()] == ["L0H1", "L0H0", "L0H1"]
     assert [circuit.induction.name for circuit in found.values()] == ["L1H0", "L1H1", "L1H0"]
     assert found[0].pair == "L0H1-L1H0"
-    assert circuits.circuits(made.data(), "induction_one_layer") == {}
-    control = circuits.best_heads(made.data(), "induction_one_layer", circuits.INDUCTION)
+    assert induction_circuit.circuits(made.data(), "induction_one_layer") == {}
+    control = induction_circuit.best_heads(made.data(), "induction_one_layer", INDUCTION)
     assert {head.name for head in control.values()} == {"L0H1"}
 
 
 def test_scores_of_the_best_heads_have_their_interval_over_replicates():
     _, source = default("induction_heads")
     for metric, role in (
-        ("prefix_matching", circuits.INDUCTION),
-        ("previous_token", circuits.PREVIOUS_TOKEN),
+        ("prefix_matching", INDUCTION),
+        ("previous_token", PREVIOUS_TOKEN),
     ):
         series = circuits.ROLE_NAMES[role]
         values = [made.score(metric, made.best(metric, r), r, 60) for r in range(2)]
@@ -237,19 +155,19 @@ def test_copies_are_found_in_generated_sequences(seed):
 
 
 def test_patterns_are_those_of_the_two_heads():
-    _, source = draw("head_patterns", shown=Figures(replicate=1))
+    _, source = CIRCUITS.draw("head_patterns", shown=Figures(replicate=1))
     pattern = made.arrays("induction", 2)["example_pattern"][1]
-    for role, layer, head in ((circuits.PREVIOUS_TOKEN, 0, 0), (circuits.INDUCTION, 1, 1)):
+    for role, layer, head in ((PREVIOUS_TOKEN, 0, 0), (INDUCTION, 1, 1)):
         shown = of(source, panel="pattern", series=role)
         assert set(shown["head"]) == {f"L{layer}H{head}"}
         grid = shown.pivot(index="query", columns="key", values="value").to_numpy()
         assert np.array_equal(grid, pattern[layer, head].numpy())
-    given = of(source, panel="attention given", series=circuits.PREVIOUS_TOKEN)
+    given = of(source, panel="attention given", series=PREVIOUS_TOKEN)
     assert given["y"].tolist() == pytest.approx(pattern[0, 0].diagonal(-1).tolist())
 
 
 def test_triggers_of_one_replicate_and_the_mean_of_all():
-    _, source = draw("trigger_circuit", shown=Figures(replicate=1))
+    _, source = CIRCUITS.draw("trigger_circuit", shown=Figures(replicate=1))
     attention = of(source, panel="trigger_attention", x=60)
     sizes = [[0.9 - 0.1 * k - 0.01 * r for k in range(3)] for r in range(2)]
     single = of(attention, kind="replicate")
@@ -327,7 +245,7 @@ def test_missing_random_heads_are_counted():
         )
         return frame[~none]
 
-    drawn, source = draw("ablations", change=no_others)
+    drawn, source = CIRCUITS.draw("ablations", change=no_others)
     assert "0 of 2 (induction), 1 of 2 (previous-token) seeds" in words(drawn)
     series = set(of(source, variant="induction")["series"])
     assert "other heads than induction heads" not in series
@@ -341,6 +259,6 @@ def test_missing_random_heads_are_counted():
 def test_variants_without_room_are_named(monkeypatch):
     module = importlib.import_module(f"{package.__name__}.induction_heads")
     monkeypatch.setattr(module, "MOST_COLUMNS", 2)
-    drawn, source = draw("induction_heads")
+    drawn, source = CIRCUITS.draw("induction_heads")
     assert "not drawn: induction finite" in drawn.get_supxlabel()
     assert set(source["variant"]) == {"induction", "induction_one_layer"}

@@ -277,6 +277,14 @@ def test_planted_neurons_are_found_at_their_frequency() -> None:
     torch.testing.assert_close(shown, mixed.view(10, 10).float())
 
 
+def test_dead_neurons_have_no_power() -> None:
+    dead = digits.PairMeans(torch.zeros(1, 1, 100, 3).double(), torch.zeros(1, 1).double())
+    rows = Observations(range(1))
+    digits.observe_neurons(rows, "trained", dead)
+    assert rows.table()["value"].notna().all()
+    assert digits.neuron_arrays(dead)["pair_power"].abs().max() == 0
+
+
 def test_ramps_and_steps_stay_below_the_threshold_of_tuned_neurons() -> None:
     x, y = torch.arange(100).div(10, rounding_mode="floor"), torch.arange(100) % 10
     above = (x + y).unsqueeze(1) - torch.arange(18)

@@ -27,14 +27,18 @@ _FOLD = Column("fold", "int64", "number of the fold whose numbers are tested")
 SCHEMAS: dict[str, tuple[Column, ...]] = {
     "dataset": (
         _REPLICATE,
-        Column("example", "int64", "number of the example, the same in all replicates"),
+        Column("example", "int64", "number of the example within its replicate, from 0"),
         Column("split", "string", "train or test"),
     ),
     "curves": (
         _REPLICATE,
         _STEP,
         _SPLIT,
-        Column("metric", "string", "loss, accuracy, flip_rate.<parameter> or squared_weights"),
+        Column(
+            "metric",
+            "string",
+            "loss, accuracy, loss.<group of answers>, flip_rate.<parameter> or squared_weights",
+        ),
         Column(
             "value",
             "float64",
@@ -61,21 +65,44 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
     "progress": (
         _REPLICATE,
         _STEP,
-        Column("metric", "string", "restricted_loss, excluded_loss, gini.<matrix>, loss, ..."),
+        Column(
+            "metric",
+            "string",
+            "a loss, as loss, restricted_loss or blind_loss.<group>; accuracy.carries.<subset>; "
+            "gini.<matrix>, squared_weights; a score of a head or of a pair of heads, as "
+            "prefix_matching.L1H0; trigger_attention.<k>, attention_gradient.<k>",
+        ),
         Column("definition", "string", "sum_directions or block_2x2; empty if there is only one"),
         _SPLIT,
-        Column("control", "string", "none or random_frequencies"),
+        Column(
+            "control",
+            "string",
+            "none, random_frequencies, uniform (attention) or random (heads with Gaussian weights)",
+        ),
         _DRAW,
-        Column("value", "float64", "losses [nats], Gini coefficients and squared weights [1]"),
+        Column(
+            "value",
+            "float64",
+            "losses and their gradients [nats], accuracies, attention and composition [fraction], "
+            "other scores [1]",
+        ),
     ),
     "interventions": (
         _REPLICATE,
-        Column("intervention", "string", "what is done, such as remove_key or interchange"),
-        Column("site", "string", "where it acts, such as W_E or a hook name"),
-        Column("control", "string", "none, or what the intervention is set against"),
+        Column(
+            "intervention", "string", "what is done, such as remove_key, interchange, mean_head"
+        ),
+        Column(
+            "site", "string", "where it acts: W_E, a hook name, a head as L0H1, a role of heads"
+        ),
+        Column(
+            "control",
+            "string",
+            "none, or what the intervention is set against, such as random_heads",
+        ),
         _DRAW,
         _SPLIT,
-        Column("metric", "string", "loss, accuracy, or a share of pairs"),
+        Column("metric", "string", "loss, loss.<group of answers>, accuracy, or a share of pairs"),
         Column("value", "float64", "loss [nats], accuracy or share [fraction]"),
     ),
     "model": (

@@ -1,7 +1,8 @@
 """The exact forward of stacked models that computes only what the read positions need.
 
 The last layer asks and answers at these positions alone, tokens after the last of them are not
-looked at by a causal model, and a single layer that reads embeddings goes through small tables.
+looked at by a causal model, and a first layer that reads plain embeddings looks its queries, keys
+and values up in small tables; a single layer needs no more than tables.
 """
 
 import math
@@ -14,12 +15,13 @@ from torch.nn import functional
 
 from mechflow.config.sections import Transformer
 from mechflow.models import token_tables
-from mechflow.models.layers import attention_divisor, carried
+from mechflow.models.layers import attention_divisor, carried, head_width
 from mechflow.models.stacked_layers import (
     StackedWeights,
     linear,
     mlp_added,
     norm,
+    normalises,
     position_table,
     quantised,
     take_rows,
@@ -50,7 +52,7 @@ def logits_at(
     else:
         resid = _embedded(used, cfg, tokens).flatten(1, 2)
         for layer in range(cfg.n_layers - 1):
-            resid = _Attention(used, cfg, layer, tokens.shape).everywhere(resid)
+            resid = _Attention(used, cfg, layer, tokens.shape).everywhere(resid, tokens)
             resid = mlp_added(resid, used, cfg, layer)
         resid = _Attention(used, cfg, cfg.n_layers - 1, tokens.shape).at(resid, positions, mask)
     resid = mlp_added(resid, used, cfg, cfg.n_layers - 1)
@@ -79,9 +81,12 @@ class _Attention:
         self.prefix = f"blocks.{layer}.attn."
         self.n_replicates, self.n, self.length = shape
 
-    def everywhere(self, resid: Tensor) -> Tensor:
+    def everywhere(self, resid: Tensor, tokens: Tensor) -> Tensor:
         """The stream after attention, at every position."""
-        q, k, v = self._projected(self._normed(resid), "QKV", self.length)
+        if self.layer == 0 and not normalises(self.cfg, "attn"):
+            q, k, v = (self._of_embeddings(tokens, letter) for letter in "QKV")
+        else:
+            q, k, v = self._projected(self._normed(resid), "QKV", self.length)
         z = _dot_product_attention(q, k, v, attention_divisor(self.cfg), causal=self.cfg.causal)
         return carried(resid, self.cfg) + self._out(z)
 
@@ -104,15 +109,31 @@ class _Attention:
         self, rows: Tensor, letters: str, length: int
     ) -> tuple[Float[Tensor, "R_n head length d_head"], ...]:
         """Queries, keys or values by one product with the maps side by side."""
-        maps = [self.weights[f"{self.prefix}W_{x}"].transpose(1, 2).flatten(2) for x in letters]
-        bias = None
-        if "attn" in self.cfg.biases:
-            biases = [self.weights[f"{self.prefix}b_{x}"].flatten(1) for x in letters]
-            bias = torch.cat(biases, -1)
+        maps, biases = zip(*(self._map(letter) for letter in letters), strict=True)
+        bias = torch.cat(biases, -1) if "attn" in self.cfg.biases else None
         both = linear(rows, torch.cat(maps, -1), bias)
         shape = (self.n_replicates * self.n, length, len(letters), self.cfg.n_heads, -1)
         # Apart before they are transposed: the gradients then come together by plain copies.
         return tuple(x.transpose(1, 2) for x in both.view(shape).unbind(2))
+
+    def _of_embeddings(
+        self, tokens: Int[Tensor, "R n pos"], letter: str
+    ) -> Float[Tensor, "R_n head pos d_head"]:
+        """Queries, keys or values of plain embeddings: sums of rows of two mapped tables."""
+        weight, bias = self._map(letter)
+        rows = take_rows(linear(self.weights["embed.W_E"], weight, bias), tokens)
+        fixed = position_table(self.weights, self.cfg, self.length)
+        if fixed is not None:
+            rows = rows + (fixed @ weight)[:, None]
+        return rows.view(-1, self.length, self.cfg.n_heads, head_width(self.cfg)).transpose(1, 2)
+
+    def _map(
+        self, letter: str
+    ) -> tuple[Float[Tensor, "R d_model head_d_head"], Float[Tensor, "R head_d_head"] | None]:
+        """All heads' maps to queries, keys or values side by side, and their biases."""
+        weight = self.weights[f"{self.prefix}W_{letter}"].transpose(1, 2).flatten(2)
+        biased = "attn" in self.cfg.biases
+        return weight, self.weights[f"{self.prefix}b_{letter}"].flatten(1) if biased else None
 
     def _out(self, z: Float[Tensor, "R_n head length d_head"]) -> Tensor:
         bias = self.weights[self.prefix + "b_O"] if "attn" in self.cfg.biases else None

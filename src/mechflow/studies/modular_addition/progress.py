@@ -21,6 +21,7 @@ from mechflow.studies.modular_addition.config import Progress
 from mechflow.studies.modular_addition.inputs import all_tokens, column, modulus, train_masks
 from mechflow.studies.modular_addition.key import key_mask
 from mechflow.studies.modular_addition.spectra import View
+from mechflow.training.checkpoints import states
 
 COLUMNS = ["replicate", "step", "metric", "definition", "split", "control", "draw", "value"]
 SPLITS = ("all", "train", "test")
@@ -54,7 +55,7 @@ def run(
     stacked = StackedTransformer(model, d_vocab=p + 1, d_vocab_out=p, n_ctx=3)
     tokens = all_tokens(p).expand(len(replicates), -1, -1)
     frames = []
-    for step, weights in _states(checkpoints):
+    for step, weights in states(checkpoints):
         with torch.no_grad():
             logits = stacked.last_logits(weights, tokens)
         rows = [
@@ -67,11 +68,6 @@ def run(
 
 
 Row = tuple[Float[Tensor, " R"], dict[str, str | int]]
-
-
-def _states(checkpoints: StackedWeights) -> Iterator[tuple[int, StackedWeights]]:
-    for index, step in enumerate(checkpoints["step"].tolist()):
-        yield step, {name: w[index] for name, w in checkpoints.items() if name != "step"}
 
 
 def _losses(

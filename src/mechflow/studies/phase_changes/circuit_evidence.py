@@ -9,7 +9,7 @@ from mechflow.claims import Evidence, NotComparableError, NotRunError
 from mechflow.figures.data import FigureData
 from mechflow.phase import drop_times
 from mechflow.studies import networks
-from mechflow.studies.phase_changes import outcomes
+from mechflow.studies.phase_changes import induction_circuit, outcomes, roles
 from mechflow.studies.phase_changes.evidence import Measure, phase_changes, plain_variant, reached
 from mechflow.tabular import cell
 
@@ -26,10 +26,11 @@ def induction_head_lag(data: FigureData) -> Evidence:
         _scores(data, variant, "prefix_matching", control=control)
         for control in ("none", "uniform")
     )
-    curves = {}
-    for replicate, frame in scores.items():
-        head = _best(frame, least_layer=1)
-        curves[replicate] = (frame[head], float(uniform[replicate][head].iloc[0]))
+    best = induction_circuit.best_heads(data, variant, roles.INDUCTION)
+    curves = {
+        replicate: (scores[replicate][head.name], float(uniform[replicate][head.name].iloc[0]))
+        for replicate, head in best.items()
+    }
     return _lag(data, variant, curves)
 
 
@@ -51,7 +52,7 @@ def previous_token_score(data: FigureData) -> Evidence:
     """Previous-token score of the best head of the first layer, after training."""
     variant = plain_variant(data, "induction", finite=False)
     scores = _scores(data, variant, "previous_token")
-    best = [_last(frame)[_best(frame, least_layer=0, most_layer=0)] for frame in scores.values()]
+    best = [float(frame.filter(regex="^L0H").iloc[-1].max()) for frame in scores.values()]
     uniform = _scores(data, variant, "previous_token", control="uniform")
     expected = np.mean([frame.to_numpy().mean() for frame in uniform.values()])
     return Evidence.of_shares(best, f"{variant}; {cell(float(expected))} if uniform")
@@ -71,17 +72,13 @@ def trigger_attention(data: FigureData) -> Evidence:
 def composition_above_random(data: FigureData) -> Evidence:
     """K-composition of the circuit's two heads minus the 95 % quantile of random heads."""
     variant = plain_variant(data, "induction", finite=False)
-    prefix, previous, composition = (
-        _scores(data, variant, name)
-        for name in ("prefix_matching", "previous_token", "k_composition")
-    )
-    random = _rows(data, variant, "k_composition", control="random").groupby("replicate")["value"]
+    composition = _scores(data, variant, "k_composition")
+    random = outcomes.scores(data, variant, "k_composition", "random").groupby("replicate")["value"]
     quantiles = random.quantile(0.95)
-    values = []
-    for replicate, frame in composition.items():
-        later = _best(prefix[replicate], least_layer=1)
-        earlier = _best(previous[replicate], least_layer=0, most_layer=_layer(later) - 1)
-        values.append(_last(frame)[f"{earlier}-{later}"] - float(quantiles[replicate]))
+    values = [
+        float(composition[replicate][circuit.pair].iloc[-1]) - float(quantiles[replicate])
+        for replicate, circuit in induction_circuit.circuits(data, variant).items()
+    ]
     return Evidence.of(values, f"{variant}; quantile {cell(float(quantiles.mean()))}")
 
 
@@ -144,7 +141,11 @@ def cascade_delay(data: FigureData) -> Evidence:
         subset: pd.Series(
             {
                 replicate: drop_times(
-                    frame.index, frame[subset], float(blind[replicate]), end=0.0, sustained=1
+                    frame.index,
+                    outcomes.above_zero(frame[subset]),
+                    float(blind[replicate]),
+                    end=0.0,
+                    sustained=1,
                 ).t50
                 for replicate, frame in losses.items()
             }
@@ -191,7 +192,7 @@ def _lag(data: FigureData, variant: str, curves: dict[int, Curve]) -> Evidence:
 
 def _half_rise(score: pd.Series, uniform: float) -> float:
     """When attention is halfway from uniform to what it is in the end: `drop_times` of the rest."""
-    rest = 1 - score
+    rest = outcomes.above_zero(1 - score)
     return drop_times(score.index, rest, 1 - uniform, end=float(rest.iloc[-1]), sustained=1).t50
 
 
@@ -229,43 +230,13 @@ def _carries(
 
 def _scores(data: FigureData, variant: str, name: str, *, control: str = "none") -> Scores:
     """Everything called ``<name>.<column>`` in the table of progress."""
-    rows = _rows(data, variant, name, control=control)
-    columns = rows["metric"].str.removeprefix(f"{name}.")
-    frames = rows.assign(column=columns).groupby("replicate")
-    return {
-        int(str(replicate)): frame.pivot(index="step", columns="column", values="value")
-        for replicate, frame in frames
-    }
-
-
-def _rows(data: FigureData, variant: str, name: str, *, control: str) -> pd.DataFrame:
-    rows = networks.select(data.table("progress"), variant=variant, control=control, split="test")
-    rows = rows[rows["metric"].str.startswith(f"{name}.")]
+    rows = outcomes.scores(data, variant, name, control)
     if rows.empty:
         raise NotRunError(f"{variant} has no {name}")
-    return rows
-
-
-def _best(scores: pd.DataFrame, *, least_layer: int, most_layer: int | None = None) -> str:
-    """The head of some layers with the highest score after training."""
-    last = _last(scores)
-    allowed = {
-        head: value
-        for head, value in last.items()
-        if least_layer <= _layer(head) and (most_layer is None or _layer(head) <= most_layer)
+    return {
+        int(str(replicate)): frame.pivot(index="step", columns="column", values="value")
+        for replicate, frame in rows.groupby("replicate")
     }
-    if not allowed:
-        raise NotComparableError("no head can play this part")
-    return max(allowed, key=lambda head: allowed[head])
-
-
-def _layer(head: str) -> int:
-    """The layer in the name of a head, such as L1H2."""
-    return int(head.removeprefix("L").partition("H")[0])
-
-
-def _last(scores: pd.DataFrame) -> dict[str, float]:
-    return {str(name): float(value) for name, value in scores.iloc[-1].items()}
 
 
 def _by_replicate(rows: pd.DataFrame) -> pd.Series:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mechflow.claims import Claim, EveryReplicate, IntervalBeyond, scoreboard
 from mechflow.figures.data import FigureData
-from mechflow.studies.phase_changes import circuit_evidence, evidence, outcomes
+from mechflow.studies.phase_changes import circuit_evidence, evidence, outcomes, roles
 from mechflow.studies.phase_changes.published import NOTEBOOK_TEXT, NUMBERS
 
 BLOG = "blog post of arXiv 2301.05217"
@@ -60,6 +60,9 @@ def _groks(task: str) -> Claim[FigureData]:
     )
 
 
+_SHARED_ROLE = f"all that score at least {roles.LEAST_SHARE:g} times as high as the best"
+
+
 def _ablated(role: str, words: str) -> list[Claim[FigureData]]:
     """What becomes of the loss without the heads of a role."""
     return [
@@ -67,7 +70,8 @@ def _ablated(role: str, words: str) -> list[Claim[FigureData]]:
             f"{role}_are_needed",
             f"Without its {words}, the network loses most of what it learnt.",
             CONTROL,
-            f"share of the drop of the test loss that is undone without the {words}, {AFTER}",
+            f"share of the drop of the test loss that is undone without the {words} "
+            f"({_SHARED_ROLE}), {AFTER}",
             IntervalBeyond("above", 0.5),
             circuit_evidence.drop_undone(role),
         ),
@@ -75,8 +79,8 @@ def _ablated(role: str, words: str) -> list[Claim[FigureData]]:
             f"{role}_matter_most",
             f"Other heads matter less than the {words}.",
             CONTROL,
-            f"share of the drop undone without the {words}, minus the mean over random choices of "
-            "as many other heads of the same layers",
+            f"share of the drop undone without the {words} ({_SHARED_ROLE}), minus the mean over "
+            "random choices of as many other heads of the same layers",
             IntervalBeyond("above", 0.0),
             circuit_evidence.drop_undone_over_random(role),
         ),

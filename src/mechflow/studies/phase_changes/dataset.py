@@ -17,6 +17,9 @@ from mechflow.training.sequences import Sequences, concatenate
 
 FIELDS = ("tokens", "positions", "targets", "groups")
 
+_VAIN_DRAWS = 100
+"""Draws of a whole train set in a row without a new sequence, after which there is none left."""
+
 
 def run(
     *, data: Data, finite: Finite | None, seeds: Seeds, replicates: range
@@ -44,10 +47,14 @@ def test_sets(task: Task, n: int, seeds: Seeds, replicate: int) -> dict[tuple[st
 
 
 def train_set(task: Task, n: int, tests: list[Sequences], generator: torch.Generator) -> Sequences:
-    """As many sequences, all different, none of which is in a test set."""
+    """As many sequences, all different, none of which is in a test set.
+
+    Raises:
+        ValueError: the task does not have so many.
+    """
     seen = {row for test in tests for row in _rows(test.tokens)}
     parts: list[Sequences] = []
-    missing = n
+    missing, vain = n, 0
     while missing:
         drawn = task.generate(n, generator)
         fresh: list[int] = []
@@ -57,6 +64,12 @@ def train_set(task: Task, n: int, tests: list[Sequences], generator: torch.Gener
                 fresh.append(index)
         parts.append(drawn.take(torch.tensor(fresh, dtype=torch.int64)))
         missing -= len(fresh)
+        vain = 0 if fresh else vain + 1
+        if vain == _VAIN_DRAWS:
+            raise ValueError(
+                f"finite.examples is {n}, but only {n - missing} different sequences are left "
+                "that are in no test set: make it smaller, or the task larger"
+            )
     return concatenate(parts)
 
 

@@ -135,7 +135,8 @@ def observe_neurons(rows: Observations, model: str, found: PairMeans) -> None:
         rows.add_series(subject, "cluster_size", fourier.cluster_sizes(clusters, BASE), first=1)
         rows.add(subject, "tuned_neurons", (clusters > 0).sum(1))
         variance = means.var(1, correction=0)
-        power = (fraction * variance.unsqueeze(1)).sum(-1) / variance.sum(-1, keepdim=True)
+        total = variance.sum(-1, keepdim=True)
+        power = (fraction * variance.unsqueeze(1)).sum(-1) / torch.where(total > 0, total, 1.0)
         rows.add_series(subject, "frequency_power", power, first=1)
         rows.add(subject, "sampling_share", found.sampling_share[:, digit])
 
@@ -170,17 +171,19 @@ def neuron_arrays(found: PairMeans) -> dict[str, Tensor]:
     """What the neurons do with pairs of digits.
 
     - pair_power [R, digit, 10, 10]: squared coefficients on products of two basis rows, the first
-      for x, summed over all neurons; the constant is left out, and they sum to 1.
+      for x, summed over all neurons; the constant is left out, and they sum to 1 unless all
+      neurons are dead.
     - pair_means [R, neuron, 10, 10] over (x, y) and pair_mean_neurons [R, neuron]: the neurons
       whose means vary most where the units are predicted, and which they are.
     """
     power = fourier.transform_2d(found.means, BASE).square().sum(-1)
     power[..., 0, 0] = 0.0
+    total = power.sum((-2, -1), keepdim=True)
     units = found.means[:, 0]
     chosen = units.var(1).topk(min(EXAMPLE_NEURONS, units.shape[-1])).indices
     shown = units.take_along_dim(chosen.unsqueeze(1), dim=-1)
     return {
-        "pair_power": (power / power.sum((-2, -1), keepdim=True)).float(),
+        "pair_power": (power / torch.where(total > 0, total, 1.0)).float(),
         "pair_means": shown.mT.unflatten(-1, (BASE, BASE)).float().contiguous(),
         "pair_mean_neurons": chosen,
     }

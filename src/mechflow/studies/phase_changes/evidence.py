@@ -168,16 +168,15 @@ def loss_at(step: float) -> OfVariant:
 
 
 def plain_variant(data: FigureData, task: str, *, finite: bool) -> str:
-    """The first variant of a task with such data that can do it and counts its stream once.
+    """The first of `variants.plain`.
 
     Raises:
         NotRunError: there is none.
     """
-    for name in variants.of_task(data, task, finite=finite):
-        doubled = data.config(name).model.residual_gain != 1.0
-        if not doubled and not variants.is_negative_control(data, name):
-            return name
-    raise NotRunError(f"no variant on {task} with {'' if finite else 'in'}finite data is run")
+    found = variants.plain(data, task, finite=finite)
+    if not found:
+        raise NotRunError(f"no variant on {task} with {'' if finite else 'in'}finite data is run")
+    return found[0]
 
 
 @lru_cache(maxsize=1)
@@ -226,7 +225,7 @@ def _fall(data: FigureData) -> pd.Series:
 
 
 def _smoothed(curve: pd.Series) -> pd.Series:
-    return curve.rolling(SMOOTHED, center=True, min_periods=1).median()
+    return outcomes.above_zero(curve.rolling(SMOOTHED, center=True, min_periods=1).median())
 
 
 def _first_time_below(curve: pd.Series, bound: float) -> float:

@@ -40,8 +40,9 @@ FIGURES: tuple[Figure, ...] = (
         + _BANDS
         + _REFERENCES
         + "Between the panels: how many seeds learn each set, that is, reach an accuracy of 90 % "
-        "that lasts, and the median delay. A test loss that rises while the train loss falls "
-        "means that sequences are memorised; if it falls later, the network groks.",
+        "in three evaluations in a row, and the median delay. A test loss that rises while the "
+        "train loss falls means that sequences are memorised; if it falls later, the network "
+        "groks.",
     ),
     Figure(
         "digits",

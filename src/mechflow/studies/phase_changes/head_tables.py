@@ -8,11 +8,11 @@ from mechflow.circuits import Factors
 from mechflow.config.sections import Transformer
 from mechflow.models.factorised import StackedWeights
 from mechflow.models.layers import attention_divisor, sinusoidal_positions
-from mechflow.studies.phase_changes.checkpoints import states
 from mechflow.studies.phase_changes.heads import observe, of_replicate, ov_circuits, qk_circuits
 from mechflow.studies.phase_changes.model import stacked_model
 from mechflow.studies.phase_changes.tasks import Task
 from mechflow.studies.phase_changes.tasks.skip_trigram import QUERY, SkipTrigram
+from mechflow.training.checkpoints import states
 from mechflow.training.sequences import Sequences
 
 TABLE_CHECKPOINTS = 6

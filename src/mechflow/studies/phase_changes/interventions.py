@@ -1,7 +1,8 @@
 """Heads and MLPs taken out, one by one and by their role, at checkpoints of the training.
 
-Roles are those of the final weights, used for all checkpoints. The heads of a role are set against
-as many others of the same layers.
+Roles are those of the final weights, used for all checkpoints: a head has one if it scores at least
+`roles.LEAST_SHARE` of the best. The heads of a role are taken out together, and set against as many
+others of the same layers.
 """
 
 import math
@@ -16,13 +17,13 @@ from mechflow.config.sections import Transformer
 from mechflow.models.factorised import StackedWeights
 from mechflow.seeds import Seeds
 from mechflow.studies.phase_changes.ablation import Parts, Subject
-from mechflow.studies.phase_changes.checkpoints import states
 from mechflow.studies.phase_changes.config import Data, Interventions
 from mechflow.studies.phase_changes.heads import all_heads, of_replicate
 from mechflow.studies.phase_changes.inputs import sequences_of
 from mechflow.studies.phase_changes.model import loss_scale, stacked_model
 from mechflow.studies.phase_changes.roles import random_groups, role_groups
 from mechflow.studies.phase_changes.tasks import task_of
+from mechflow.training.checkpoints import states
 from mechflow.training.sequences import Sequences, answer_losses, group_means
 
 COLUMNS = [

@@ -55,6 +55,18 @@ def references(data: FigureData, kind: str, group: str = ALL) -> pd.Series:
     return networks.means(networks.select(rows, split="test", control="none"))
 
 
+def scores(data: FigureData, variant: str, name: str, control: str = "none") -> pd.DataFrame:
+    """Rows of the table of progress called ``<name>.<column>``, with that column of their own."""
+    rows = networks.select(data.table("progress"), variant=variant, control=control, split="test")
+    rows = rows[rows["metric"].str.startswith(f"{name}.")]
+    return rows.assign(column=rows["metric"].str.removeprefix(f"{name}."))
+
+
+def above_zero(losses: pd.Series) -> pd.Series:
+    """Losses whose logarithm is finite: one that underflowed is the smallest normal float."""
+    return losses.clip(lower=np.finfo(np.float64).tiny)
+
+
 def phase_changes(data: FigureData) -> pd.DataFrame:
     """The phase change of every network's test loss, for all answers and for each group.
 
@@ -105,8 +117,7 @@ def _is_loss(metric: str) -> bool:
 
 
 def _change(curve: pd.Series, blind: float, optimal: float) -> PhaseChange:
-    # The logarithm of a loss that underflowed is needed as well.
-    curve = curve.clip(lower=np.finfo(np.float64).tiny)
+    curve = above_zero(curve)
     window = _window(curve)
     least_drop = LEAST_SHARE * (blind - optimal) / blind
     change = phase_change(

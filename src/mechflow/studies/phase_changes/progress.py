@@ -19,7 +19,6 @@ from mechflow.models.factorised import StackedWeights
 from mechflow.models.stacked import StackedTransformer
 from mechflow.seeds import Seeds
 from mechflow.studies.phase_changes import circuit_scores
-from mechflow.studies.phase_changes.checkpoints import states
 from mechflow.studies.phase_changes.circuit_scores import Row
 from mechflow.studies.phase_changes.config import Data, Progress
 from mechflow.studies.phase_changes.heads import Observation, observe, of_replicate
@@ -29,6 +28,7 @@ from mechflow.studies.phase_changes.references import reference_losses
 from mechflow.studies.phase_changes.tasks import Task, task_of
 from mechflow.studies.phase_changes.tasks.induction import Induction
 from mechflow.studies.phase_changes.tasks.skip_trigram import SkipTrigram
+from mechflow.training.checkpoints import states
 from mechflow.training.sequences import Sequences, answer_losses
 
 COLUMNS = ["replicate", "step", "metric", "definition", "split", "control", "draw", "value"]

@@ -10,15 +10,20 @@ import torch
 from mechflow.config.sections import Transformer
 from mechflow.studies.phase_changes.heads import Head, all_heads
 
-SCORES = {"previous_token_heads": "previous_token", "induction_heads": "prefix_matching"}
+PREVIOUS_TOKEN, INDUCTION = "previous_token_heads", "induction_heads"
+SCORES = {PREVIOUS_TOKEN: "previous_token", INDUCTION: "prefix_matching"}
 """Each role and the score that its heads excel in."""
+
+LEAST_SHARE = 0.5
+"""A head has a role if its score is at least this share of that of the best candidate."""
 
 Group = tuple[Head, ...]
 
 
 def role_groups(progress: pd.DataFrame, cfg: Transformer, replicate: int) -> dict[str, Group]:
-    """The heads of each role in one replicate, by the scores at the last step of the table.
+    """The heads of each role in one replicate: those that score nearly as high as the best one.
 
+    Scores are those at the last step of the table; see `LEAST_SHARE`.
     Roles without candidates, and those whose scores the table does not hold, are left out.
     """
     groups = {}
@@ -48,14 +53,14 @@ def candidates_for(role: str, cfg: Transformer) -> list[Head]:
     The only layer of a one-layer model is scored for induction all the same, as a control.
     """
     last = cfg.n_layers - 1
-    if role == "previous_token_heads":
+    if role == PREVIOUS_TOKEN:
         return [head for head in all_heads(cfg) if head.layer < last]
     return [head for head in all_heads(cfg) if head.layer > 0 or last == 0]
 
 
-def leading(scores: Mapping[Head, float], share: float = 0.5) -> Group:
-    """Heads whose score is at least this share of the best one, in order; none if all are 0."""
-    least = share * max(scores.values(), default=0.0)
+def leading(scores: Mapping[Head, float]) -> Group:
+    """Heads whose score is at least `LEAST_SHARE` of the best one, in order; none if all are 0."""
+    least = LEAST_SHARE * max(scores.values(), default=0.0)
     return tuple(sorted(head for head, score in scores.items() if 0 < score >= least))
 
 

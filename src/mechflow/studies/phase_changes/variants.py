@@ -101,6 +101,31 @@ def of_task(data: FigureData, task: str, *, finite: bool | None = None) -> tuple
     )
 
 
+def plain(data: FigureData, task: str, *, finite: bool) -> tuple[str, ...]:
+    """Variants of a task that can do it and count the residual stream once.
+
+    The doubled stream of the induction notebook is for its numbers only.
+    """
+    return tuple(
+        name
+        for name in of_task(data, task, finite=finite)
+        if not is_negative_control(data, name) and not _is_doubled(data, name)
+    )
+
+
+def main_variant(data: FigureData, task: str) -> str | None:
+    """The variant that stands for a task in figures of single models; None if none ran.
+
+    The first one that has enough layers, counts the residual stream once and sees infinite data,
+    as far as there is such.
+    """
+
+    def departures(name: str) -> tuple[bool, bool, bool]:
+        return is_negative_control(data, name), _is_doubled(data, name), is_finite(data, name)
+
+    return min(of_task(data, task), key=departures, default=None)
+
+
 def infinite(data: FigureData) -> tuple[str, ...]:
     """Variants on fresh sequences in every update, task by task."""
     return tuple(name for task in TASKS for name in of_task(data, task, finite=False))
@@ -124,3 +149,7 @@ def is_finite(data: FigureData, variant: str) -> bool:
 def is_negative_control(data: FigureData, variant: str) -> bool:
     """Whether a model has too few layers for its task: an induction circuit needs two."""
     return task_of(data, variant) == "induction" and data.config(variant).model.n_layers == 1
+
+
+def _is_doubled(data: FigureData, variant: str) -> bool:
+    return bool(data.config(variant).model.residual_gain != 1.0)

@@ -28,6 +28,7 @@ from mechflow.studies import networks
 from mechflow.studies.phase_changes import variants
 from mechflow.studies.phase_changes.config import Figures
 from mechflow.studies.phase_changes.figures import circuits, curves, palette
+from mechflow.studies.phase_changes.roles import INDUCTION, PREVIOUS_TOKEN
 
 UNTOUCHED = "untouched"
 _THROUGH, _AFTER = "through training", "after training"
@@ -57,7 +58,7 @@ class Cut:
 def draw_ablations(data: FigureData, figures: Figures, style: Style) -> tuple[Figure, pd.DataFrame]:
     """Loss without each part, through training and at its end; a column for each task."""
     source = Source()
-    names = {task: circuits.main_variant(data, task) for task in _ORDER}
+    names = {task: variants.main_variant(data, task) for task in _ORDER}
     used = [name for name in names.values() if name]
     colours = palette.colours(data, style)
     losses = networks.select(data.table("interventions"), metric="loss", split="test")
@@ -93,7 +94,7 @@ _ORDER = ("induction", *(task for task in variants.TASKS if task != "induction")
 def role_cuts(losses: pd.DataFrame) -> list[Cut]:
     """Heads by their role, and as many other heads of the same layers."""
     found = [_untouched(losses)]
-    for role, line in ((circuits.INDUCTION, "-"), (circuits.PREVIOUS_TOKEN, _DASHED)):
+    for role, line in ((INDUCTION, "-"), (PREVIOUS_TOKEN, _DASHED)):
         rows = networks.select(losses, site=role)
         name, colour = f"{circuits.ROLE_NAMES[role]}s", circuits.ROLE_COLOURS[role]
         found.append(Cut(name, networks.select(rows, control="none"), colour))
@@ -187,7 +188,7 @@ def _controlled(axes: Axes, losses: pd.DataFrame, style: Style) -> None:
     random = networks.select(losses, control="random_heads")
     counts = {
         role: networks.select(random, site=role)["replicate"].nunique()
-        for role in (circuits.INDUCTION, circuits.PREVIOUS_TOKEN)
+        for role in (INDUCTION, PREVIOUS_TOKEN)
     }
     if all(count == n for count in counts.values()):
         return
@@ -223,7 +224,7 @@ def _marks() -> list[panels.Mark]:
         panels.Mark(UNTOUCHED, INK),
         *(
             panels.Mark(f"without {circuits.ROLE_NAMES[role]}s", circuits.ROLE_COLOURS[role])
-            for role in (circuits.INDUCTION, circuits.PREVIOUS_TOKEN)
+            for role in (INDUCTION, PREVIOUS_TOKEN)
         ),
         panels.Mark("without as many other heads", CONTROL_COLOUR),
         panels.Mark("without the head of rank 1", most),

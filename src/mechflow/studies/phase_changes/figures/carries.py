@@ -18,7 +18,7 @@ from mechflow.statistics import clipped, mean_interval
 from mechflow.studies import networks
 from mechflow.studies.phase_changes import outcomes, variants
 from mechflow.studies.phase_changes.config import Figures
-from mechflow.studies.phase_changes.figures import palette
+from mechflow.studies.phase_changes.figures import lines, palette
 from mechflow.studies.phase_changes.figures.curves import SOURCE_COLUMNS, nothing
 from mechflow.studies.phase_changes.figures.digit_basis import NO_ADDITION
 from mechflow.studies.phase_changes.tasks.addition import SUBSETS
@@ -91,14 +91,9 @@ def _curves(axes: Axes, rows: pd.DataFrame, metric: str, source: Source) -> None
     series = [(f"{metric}.carries.{kind}", kind, COLOURS[kind]) for kind in SUBSETS]
     for name, kind, colour in series:
         part = networks.select(rows, metric=name)
-        mean = band(part, "step", log=log)
-        if not log:
-            mean[["low", "high"]] = mean[["low", "high"]].clip(0.0, 1.0)
-        panels.replicate_lines(axes, part, "step", colour)
-        panels.mean_line(axes, mean, colour)
-        single = part[["replicate", "step", "value"]].rename(columns={"step": "x", "value": "y"})
-        source.add(single, **labels, series=kind, kind="replicate")
-        source.add(mean.rename(columns={"mean": "y"}), **labels, series=kind, kind="mean")
+        bounds = None if log else (0.0, 1.0)
+        own = {**labels, "series": kind}
+        lines.seeds_and_mean(axes, part, colour, source, own, log=log, bounds=bounds)
     overall = networks.select(rows, metric=metric)
     if not overall.empty:
         mean = band(overall, "step", log=log)
@@ -119,12 +114,7 @@ def _behind(axes: Axes, rows: pd.DataFrame, source: Source) -> None:
     panels.reference_line(axes, 0.0)
     for kind in others:
         gap = (by_kind[kind] - by_kind[plain]).reset_index()
-        mean = band(gap, "step")
-        panels.replicate_lines(axes, gap, "step", COLOURS[kind])
-        panels.mean_line(axes, mean, COLOURS[kind])
-        single = gap.rename(columns={"step": "x", "value": "y"})
-        source.add(single, **labels, series=kind, kind="replicate")
-        source.add(mean.rename(columns={"mean": "y"}), **labels, series=kind, kind="mean")
+        lines.seeds_and_mean(axes, gap, COLOURS[kind], source, {**labels, "series": kind})
 
 
 def learning_steps(rows: pd.DataFrame) -> pd.DataFrame:

@@ -12,10 +12,11 @@ from mechflow.figures import panels
 from mechflow.figures.data import FigureData
 from mechflow.figures.source import Source
 from mechflow.figures.style import CONTROL_COLOUR, new_figure, small_pt, styled
+from mechflow.studies.phase_changes import induction_circuit, outcomes, variants
 from mechflow.studies.phase_changes.circuit_scores import COMPOSITIONS
 from mechflow.studies.phase_changes.config import Figures
-from mechflow.studies.phase_changes.figures import circuits, curves, palette
-from mechflow.studies.phase_changes.figures.circuits import Circuit
+from mechflow.studies.phase_changes.figures import circuits, curves, lines, palette
+from mechflow.studies.phase_changes.induction_circuit import Circuit
 
 CIRCUIT, OTHERS, RANDOM = "circuit", "other pairs", "random heads"
 
@@ -31,8 +32,8 @@ def draw_composition(
 ) -> tuple[Figure, pd.DataFrame]:
     """K-, Q- and V-composition through training, and of each replicate at the end."""
     source = Source()
-    name = circuits.main_variant(data, "induction")
-    found = circuits.circuits(data, name) if name else {}
+    name = variants.main_variant(data, "induction")
+    found = induction_circuit.circuits(data, name) if name else {}
     if name is None or not found:
         text = "no model of two layers was trained on induction"
         return curves.nothing(style, text), source.table(curves.SOURCE_COLUMNS)
@@ -41,8 +42,8 @@ def draw_composition(
     grid = figure.subplots(2, len(COMPOSITIONS), sharey=True)
     drawn = []
     for (above, below), kind in zip(grid.T, COMPOSITIONS, strict=True):
-        rows = circuits.scores(data, name, f"{kind}_composition")
-        random = circuits.scores(data, name, f"{kind}_composition", "random")["value"].to_numpy()
+        rows = outcomes.scores(data, name, f"{kind}_composition")
+        random = outcomes.scores(data, name, f"{kind}_composition", "random")["value"].to_numpy()
         above.set_title(_TITLES[kind])
         labels = {"panel": f"{kind}_composition", "variant": name}
         _through_training(above, rows, found, colour, labels, source)
@@ -78,8 +79,8 @@ def _through_training(
 ) -> None:  # fmt: skip
     """The pair of the circuit with mean and band before all other pairs."""
     pairs = circuits.chosen(rows, {r: circuit.pair for r, circuit in found.items()})
-    circuits.draw_others(axes, rows[~pairs], source, {**labels, "series": OTHERS})
-    circuits.draw_mean(
+    lines.each(axes, rows[~pairs], circuits.OTHER_COLOUR, source, {**labels, "series": OTHERS})
+    lines.seeds_and_mean(
         axes, rows[pairs], colour, source, {**labels, "series": CIRCUIT}, bounds=(0.0, 1.0)
     )
     axes.set_xlim(0, rows["step"].max())

@@ -1,7 +1,6 @@
 """Loss against the step, task by task: on infinite data, and on finite train sets."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,7 +16,7 @@ from mechflow.figures.style import INK, REFERENCE_COLOUR, SPLIT_LINES, new_figur
 from mechflow.studies import networks
 from mechflow.studies.phase_changes import outcomes, variants
 from mechflow.studies.phase_changes.config import Figures
-from mechflow.studies.phase_changes.figures import palette
+from mechflow.studies.phase_changes.figures import lines, palette
 
 HEIGHT_MM = 100
 SCALES = ("linear", "log")
@@ -99,32 +98,6 @@ def nothing(style: Style, text: str) -> Figure:
     return figure
 
 
-def draw_mean(
-    axes: Axes,
-    rows: pd.DataFrame,
-    colour: str,
-    line: Any,
-    source: Source,
-    labels: dict[str, str],
-    *,
-    alone: bool = False,
-) -> pd.DataFrame:
-    """The geometric mean of replicates, with its interval and each of them unless it is alone.
-
-    Returns the mean as it is drawn.
-    """
-    mean = band(rows, "step", log=True)
-    panels.mean_line(axes, mean, colour, line, shaded=not alone)
-    if alone:
-        mean = mean.drop(columns=["low", "high"])
-    else:
-        panels.replicate_lines(axes, rows, "step", colour, line)
-        single = rows[["replicate", "step", "value"]].rename(columns={"step": "x", "value": "y"})
-        source.add(single, **labels, kind="replicate")
-    source.add(mean.rename(columns={"mean": "y"}), **labels, kind="mean")
-    return mean
-
-
 def fit(axes: Axes, rows: pd.DataFrame, references: dict[str, list[float]], scale: str) -> None:
     """Fits a panel to the losses in it, and to the references on a linear scale."""
     levels = [y for ys in references.values() for y in ys]
@@ -142,7 +115,7 @@ def _test_over_train(
     """The test loss, and over it the loss of batches, which is the same but for noise."""
     labels = _labels(rows, scale)
     test = networks.select(rows, split="test")
-    draw_mean(axes, test, colour, "-", source, {**labels, "series": "test"})
+    lines.seeds_and_mean(axes, test, colour, source, {**labels, "series": "test"}, log=True)
     batches = band(networks.select(rows, split="train"), "step", log=True)
     axes.plot(
         batches["x"], batches["mean"], color=INK, ls=SPLIT_LINES["train"], lw=_TRAIN_WIDTH, zorder=4
@@ -156,7 +129,8 @@ def _test_and_train(
 ) -> None:
     for split, line in SPLIT_LINES.items():
         part = networks.select(rows, split=split)
-        draw_mean(axes, part, colour, line, source, {**_labels(rows, scale), "series": split})
+        labels = {**_labels(rows, scale), "series": split}
+        lines.seeds_and_mean(axes, part, colour, source, labels, line=line, log=True)
 
 
 def _labels(rows: pd.DataFrame, scale: str) -> dict[str, str]:
@@ -164,10 +138,7 @@ def _labels(rows: pd.DataFrame, scale: str) -> dict[str, str]:
 
 
 def _references(data: FigureData, names: Sequence[str]) -> dict[str, list[float]]:
-    return {
-        name: palette.reference_losses(data, names, kind)
-        for kind, name in palette.REFERENCE_NAMES.items()
-    }
+    return {kind: palette.reference_losses(data, names, kind) for kind in palette.REFERENCES}
 
 
 def _note_references(references: dict[str, list[float]], panel: str, source: Source) -> None:

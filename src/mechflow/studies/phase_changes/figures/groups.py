@@ -15,7 +15,7 @@ from mechflow.figures.style import REFERENCE_COLOUR, new_figure, styled
 from mechflow.studies import networks
 from mechflow.studies.phase_changes import outcomes, variants
 from mechflow.studies.phase_changes.config import Figures
-from mechflow.studies.phase_changes.figures import curves, palette
+from mechflow.studies.phase_changes.figures import curves, lines, palette
 
 _COLUMNS = 3
 _FEW = 7
@@ -95,7 +95,10 @@ def _groups(
     for group in groups:
         labels = {"panel": scale, "variant": variant, "series": group}
         part = networks.select(rows, metric=outcomes.loss_name(group))
-        mean = curves.draw_mean(axes, part, shades[group], "-", source, labels, alone=many)
+        if many:
+            mean = lines.mean_alone(axes, part, shades[group], source, labels)
+        else:
+            mean = lines.seeds_and_mean(axes, part, shades[group], source, labels, log=True)
         ends[palette.group_name(group)] = (float(mean["mean"].iloc[-1]), shades[group])
     curves.fit(axes, rows, {"blind": blind}, scale)
     for y in blind:

@@ -17,9 +17,12 @@ from mechflow.figures import panels
 from mechflow.figures.data import FigureData
 from mechflow.figures.source import Source
 from mechflow.figures.style import MAGNITUDES, NOTE_COLOUR, new_figure, styled
+from mechflow.studies.phase_changes import induction_circuit, variants
 from mechflow.studies.phase_changes.config import Figures
 from mechflow.studies.phase_changes.figures import circuits, curves
 from mechflow.studies.phase_changes.heads import Head
+from mechflow.studies.phase_changes.induction_circuit import Circuit
+from mechflow.studies.phase_changes.roles import INDUCTION, PREVIOUS_TOKEN
 
 _COPY_COLOURS = ("#c9a227", "#7d9c2f")
 """The first copy of the subsequence, and later ones."""
@@ -53,8 +56,8 @@ def draw_head_patterns(
 ) -> tuple[Figure, pd.DataFrame]:
     """Attention of both heads, and what they give to the positions that the circuit needs."""
     source = Source()
-    name = circuits.main_variant(data, "induction")
-    circuit = circuits.circuits(data, name).get(figures.replicate) if name else None
+    name = variants.main_variant(data, "induction")
+    circuit = induction_circuit.circuits(data, name).get(figures.replicate) if name else None
     if name is None or circuit is None:
         text = "no model of two layers was trained on induction"
         return curves.nothing(style, text), source.table(curves.SOURCE_COLUMNS)
@@ -69,8 +72,8 @@ def draw_head_patterns(
     left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 0.85))
     mesh = None
     for axes, head, role in (
-        (left, circuit.previous_token, circuits.PREVIOUS_TOKEN),
-        (middle, circuit.induction, circuits.INDUCTION),
+        (left, circuit.previous_token, PREVIOUS_TOKEN),
+        (middle, circuit.induction, INDUCTION),
     ):
         pattern = arrays["example_pattern"][head.layer, head.number]
         labels = {"panel": "pattern", "variant": name, "series": role, "head": head.name}
@@ -94,7 +97,7 @@ def draw_head_patterns(
             panels.Mark("later copies", _COPY_COLOURS[1], marker="s"),
             *(
                 panels.Mark(circuits.ROLE_NAMES[role], circuits.ROLE_COLOURS[role], marker="o")
-                for role in (circuits.PREVIOUS_TOKEN, circuits.INDUCTION)
+                for role in (PREVIOUS_TOKEN, INDUCTION)
             ),
         ],
     )
@@ -155,15 +158,15 @@ def _outline(axes: Axes, cells: list[tuple[int, int]]) -> None:
 
 
 def _along(
-    axes: Axes, patterns: Float[np.ndarray, "layer head pos pos"], circuit: circuits.Circuit,
+    axes: Axes, patterns: Float[np.ndarray, "layer head pos pos"], circuit: Circuit,
     copies: Copies, variant: str, replicate: int, source: Source,
 ) -> None:  # fmt: skip
     """Attention to the token before, and from each read to what followed its token before."""
     previous, induction = (patterns[head.layer, head.number] for head in circuit)
     n_pos = len(previous)
     given = {
-        circuits.PREVIOUS_TOKEN: [(q, previous[q, q - 1]) for q in range(1, n_pos)],
-        circuits.INDUCTION: [(q, induction[q, key]) for q, key in copies.matches],
+        PREVIOUS_TOKEN: [(q, previous[q, q - 1]) for q in range(1, n_pos)],
+        INDUCTION: [(q, induction[q, key]) for q, key in copies.matches],
     }
     for index, start in enumerate(copies.starts):
         colour = _COPY_COLOURS[min(index, 1)]

@@ -14,9 +14,10 @@ from mechflow.figures.data import FigureData
 from mechflow.figures.source import Source
 from mechflow.figures.style import CONTROL_COLOUR, REFERENCE_COLOUR, new_figure, styled
 from mechflow.studies import networks
-from mechflow.studies.phase_changes import outcomes, variants
+from mechflow.studies.phase_changes import induction_circuit, outcomes, variants
 from mechflow.studies.phase_changes.config import Figures
-from mechflow.studies.phase_changes.figures import circuits, curves, palette
+from mechflow.studies.phase_changes.figures import circuits, curves, lines, palette
+from mechflow.studies.phase_changes.roles import INDUCTION, PREVIOUS_TOKEN
 
 MOST_COLUMNS = 4
 """Variants that find room beside each other."""
@@ -36,9 +37,9 @@ class _Panel(NamedTuple):
 
 
 _SCORES = (
-    _Panel("previous_token", circuits.PREVIOUS_TOKEN, "previous-token\nscore", (0.0, 1.0)),
-    _Panel("prefix_matching", circuits.INDUCTION, "prefix-matching\nscore", (0.0, 1.0)),
-    _Panel("copying", circuits.INDUCTION, "copying score", (-1.0, 1.0)),
+    _Panel("previous_token", PREVIOUS_TOKEN, "previous-token\nscore", (0.0, 1.0)),
+    _Panel("prefix_matching", INDUCTION, "prefix-matching\nscore", (0.0, 1.0)),
+    _Panel("copying", INDUCTION, "copying score", (-1.0, 1.0)),
 )
 
 
@@ -63,7 +64,7 @@ def draw_induction_heads(
         own = networks.select(losses, variant=name)
         _mark_drop(column, networks.select(changes, variant=name, group=outcomes.ALL), source)
         labels = {"panel": "loss", "variant": name, "series": "test"}
-        curves.draw_mean(column[0], own, colours[name], "-", source, labels)
+        lines.seeds_and_mean(column[0], own, colours[name], source, labels, log=True)
         for axes, panel in zip(column[1:], _SCORES, strict=True):
             _scores(axes, data, name, panel, source)
         column[-1].set_xlim(0, own["step"].max())
@@ -73,7 +74,7 @@ def draw_induction_heads(
     for axes, panel in zip(grid[1:, 0], _SCORES, strict=True):
         axes.set_ylabel(panel.label)
         panels.limit_to(axes, [0.0, *table.loc[table["panel"] == panel.score, "y"]])
-    panels.key(figure, _marks(), columns=3)
+    panels.key(figure, _marks(), columns=3 if len(names) > 1 else 2)
     more = f"; not drawn: {', '.join(map(panels.readable, left_out))}" if left_out else ""
     panels.note(figure, palette.scale(data, names, losses) + more)
     return figure, table
@@ -81,7 +82,7 @@ def draw_induction_heads(
 
 def _ordered(data: FigureData) -> list[str]:
     """The main variant first, then the negative control, then the others."""
-    main = circuits.main_variant(data, "induction")
+    main = variants.main_variant(data, "induction")
 
     def place(name: str) -> tuple[bool, bool]:
         return name != main, not variants.is_negative_control(data, name)
@@ -128,17 +129,18 @@ def _losses_axis(
 
 def _scores(axes: Axes, data: FigureData, variant: str, panel: _Panel, source: Source) -> None:
     """All heads of all replicates, the best of each replicate with mean and band."""
-    rows = circuits.scores(data, variant, panel.score)
-    best = {r: head.name for r, head in circuits.best_heads(data, variant, panel.role).items()}
-    stands_out = circuits.chosen(rows, best)
+    rows = outcomes.scores(data, variant, panel.score)
+    best = induction_circuit.best_heads(data, variant, panel.role)
+    stands_out = circuits.chosen(rows, {replicate: head.name for replicate, head in best.items()})
     labels = {"panel": panel.score, "variant": variant}
     if not stands_out.all():
-        circuits.draw_others(axes, rows[~stands_out], source, {**labels, "series": "other heads"})
-    circuits.draw_mean(
+        others = {**labels, "series": "other heads"}
+        lines.each(axes, rows[~stands_out], circuits.OTHER_COLOUR, source, others)
+    lines.seeds_and_mean(
         axes, rows[stands_out], circuits.ROLE_COLOURS[panel.role], source,
         {**labels, "series": circuits.ROLE_NAMES[panel.role]}, bounds=panel.bounds,
     )  # fmt: skip
-    _baseline(axes, circuits.scores(data, variant, panel.score, "uniform"), labels, source)
+    _baseline(axes, outcomes.scores(data, variant, panel.score, "uniform"), labels, source)
 
 
 def _baseline(axes: Axes, uniform: pd.DataFrame, labels: dict[str, str], source: Source) -> None:
@@ -155,7 +157,7 @@ def _marks() -> list[panels.Mark]:
     return [
         *(
             panels.Mark(f"best {circuits.ROLE_NAMES[role]}", circuits.ROLE_COLOURS[role])
-            for role in (circuits.PREVIOUS_TOKEN, circuits.INDUCTION)
+            for role in (PREVIOUS_TOKEN, INDUCTION)
         ),
         panels.Mark("other heads", circuits.OTHER_COLOUR),
         panels.Mark("uniform attention", CONTROL_COLOUR, _DASHED),

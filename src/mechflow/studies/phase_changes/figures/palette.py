@@ -22,12 +22,8 @@ TASK_NAMES: Mapping[str, str] = {
     "induction": "induction",
 }
 
-REFERENCE_NAMES: Mapping[str, str] = {
-    "uniform": "uniform",
-    "blind": "blind",
-    "optimal": "optimal",
-}
-"""Losses that curves are compared with, as labels beside their lines."""
+REFERENCES = ("uniform", "blind", "optimal")
+"""Losses that curves are compared with, named in labels as they are in tables."""
 
 _SHADES = (0.08, 0.86)
 """Part of the colour map that is told from white, and from black."""

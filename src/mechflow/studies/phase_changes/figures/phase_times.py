@@ -47,8 +47,9 @@ def draw_phase_times(
     changes = outcomes.phase_changes(data)
     colours = palette.colours(data, style)
     most = max(len(rows) for rows in by_task.values())
-    height = 20 + _ROW_MM * most
-    figure = new_figure(style, 2 if len(by_task) > 1 else 1, height)
+    height = 24 + _ROW_MM * most
+    alone = len(by_task) == 1
+    figure = new_figure(style, 1 if alone else 2, height)
     grid = figure.subplots(1, len(by_task), squeeze=False)
     for axes, (task, rows) in zip(grid[0], by_task.items(), strict=True):
         axes.set_xlim(0, _last_step(data, rows))
@@ -67,6 +68,7 @@ def draw_phase_times(
             panels.Mark("75 % to 25 % of the drop remain"),
             panels.Mark("mean of the steepest drops, 95 % interval", marker="D", filled=False),
         ],
+        columns=1 if alone else None,
     )
     names = list(dict.fromkeys(row.variant for rows in by_task.values() for row in rows))
     panels.note(figure, palette.scale(data, names, changes))

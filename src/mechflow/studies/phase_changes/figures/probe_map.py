@@ -130,6 +130,8 @@ def _carry_maps(
                 source.add(marked.drop(columns="site"), **labels, kind="above untrained")
                 axes.set_title(_short_site(site) if len(sites) > _WIDE else site_name(site))
             _carry_axes(axes, digits, first=column == 0, below=model == "untrained")
+            if model == "untrained":
+                axes.set_xlabel(f"answer digit{' predicted' * (len(sites) <= _WIDE)}")
         ink = colour if model == "trained" else CONTROL_COLOUR
         panels.row_title(line[0], model, ink, "carry of column")
     return mesh
@@ -173,8 +175,6 @@ def _carry_axes(axes: Axes, digits: int, *, first: bool, below: bool) -> None:
     axes.tick_params(length=0, labelleft=first, labelbottom=below)
     axes.set_yticks(range(digits), [_place(k) for k in range(digits)])
     axes.set_xticks(range(digits + 1), [_place(k) for k in range(digits, -1, -1)])
-    if below:
-        axes.set_xlabel("answer digit predicted")
 
 
 def _place(power: int) -> str:
@@ -252,6 +252,8 @@ def _by_site(axes: Axes, rows: pd.DataFrame, colour: str, source: Source) -> Non
             labels = {**where_drawn, "series": name, "site": site}
             mark(axes, place + 0.26 * (shift - 1), part, {"spread": 0.13, **look}, labels, source)
     panels.ticks_at(axes, range(len(sites)), [_short_site(site) for site in sites])
+    if len(sites) > _WIDE:
+        axes.tick_params(axis="x", rotation=90)
     axes.set_xlim(-0.6, len(sites) - 0.4)
 
 

@@ -27,9 +27,9 @@ from mechflow.figures.style import (
     styled,
 )
 from mechflow.studies import networks
-from mechflow.studies.phase_changes import outcomes
+from mechflow.studies.phase_changes import outcomes, variants
 from mechflow.studies.phase_changes.config import Figures
-from mechflow.studies.phase_changes.figures import circuits, curves, palette
+from mechflow.studies.phase_changes.figures import curves, palette
 from mechflow.studies.phase_changes.tasks.skip_trigram import FIRST_NOISE
 
 _DASHED = (0, (3.5, 1.2))
@@ -58,7 +58,7 @@ def draw_trigger_circuit(
 ) -> tuple[Figure, pd.DataFrame]:
     """Loss, attention and its gradient by trigger; below, tables of the head by token."""
     source = Source()
-    name = circuits.main_variant(data, "skip_trigram")
+    name = variants.main_variant(data, "skip_trigram")
     if name is None:
         text = "no variant of the task skip trigram was run"
         return curves.nothing(style, text), source.table(curves.SOURCE_COLUMNS)
@@ -134,8 +134,8 @@ def _curves(
     losses = networks.select(data.table("curves"), variant=variant, split="test")
     losses = losses[losses["metric"].str.startswith("loss.trigger.")]
     losses = losses.assign(column=losses["metric"].str.removeprefix("loss.trigger."))
-    attention = circuits.scores(data, variant, _ATTENTION)
-    gradient = circuits.scores(data, variant, "attention_gradient")
+    attention = outcomes.scores(data, variant, _ATTENTION)
+    gradient = outcomes.scores(data, variant, "attention_gradient")
     shades = palette.shades(groups)
     means = []
     for axes, rows, label, log in (
@@ -156,7 +156,7 @@ def _curves(
     for y in blind:
         panels.reference_line(row[0], y)
         source.add_row(panel="loss.trigger", variant=variant, series="blind", kind="reference", y=y)
-    uniform = circuits.scores(data, variant, _ATTENTION, "uniform")["value"].mean()
+    uniform = outcomes.scores(data, variant, _ATTENTION, "uniform")["value"].mean()
     row[1].axhline(uniform, color=CONTROL_COLOUR, ls=_DASHED, lw=1.0, zorder=2)
     source.add_row(
         panel=_ATTENTION, variant=variant, series="uniform attention", kind="reference",
