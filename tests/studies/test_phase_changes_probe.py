@@ -70,18 +70,30 @@ def test_labels_of_sums_are_those_of_written_arithmetic() -> None:
 def test_labels_of_repeats_are_the_neighbours_of_reads() -> None:
     task = task_of(INDUCTION)
     sequences = task.generate(50, torch.Generator().manual_seed(0))
-    (reading,) = readings(task, sequences, torch.Generator().manual_seed(1))
-    assert reading.position == POOLED
-    assert reading.rows.shape == (50, READS_OF_A_SEQUENCE)
+    reading, original = readings(task, sequences, torch.Generator().manual_seed(1))
+    assert reading.position == original.position == POOLED
+    assert reading.rows.shape == original.rows.shape == (50, READS_OF_A_SEQUENCE)
     for n, row in enumerate(reading.rows.tolist()):
         assert len(set(row)) == READS_OF_A_SEQUENCE
         assert set(row) <= set(sequences.positions[n].tolist())
         for i, position in enumerate(row):
-            around = sequences.tokens[n, position - 1 : position + 2].tolist()
-            names = ("previous_token", "token", "next_token")
-            assert [int(reading.labels[name][n, i]) for name in names] == around
+            around = sequences.tokens[n, position : position + 2].tolist()
+            assert [int(reading.labels[name][n, i]) for name in ("token", "next_token")] == around
     chosen = {tuple(row) for row in reading.rows.tolist()}
     assert len(chosen) > 25  # not the same reads of every sequence
+
+
+def test_the_previous_token_is_looked_for_where_copies_are_continued_from() -> None:
+    task = task_of(INDUCTION)
+    interval = 6  # a third of 18 positions
+    sequences = task.generate(50, torch.Generator().manual_seed(0))
+    _, original = readings(task, sequences, torch.Generator().manual_seed(1))
+    assert original.rows.min() == 2
+    assert original.rows.max() == interval
+    for n, row in enumerate(original.rows.tolist()):
+        assert len(set(row)) == READS_OF_A_SEQUENCE
+        before = [int(sequences.tokens[n, position - 1]) for position in row]
+        assert original.labels["previous_token"][n].tolist() == before
 
 
 def test_labels_of_the_skip_trigram_are_the_trigger_and_its_place() -> None:

@@ -92,8 +92,9 @@ FIGURES: tuple[Figure, ...] = (
         ("probes",),
         "At which layer triggers and tokens can be read",
         "Held-out accuracy of linear probes of the residual stream, by layer: which trigger there "
-        "was, at the query of skip trigrams; and, in repeated subsequences, the token itself, the "
-        "one before it, and the one that follows, at a few places of each sequence. Dots are "
+        "was, at the query of skip trigrams; in repeated subsequences, at a few places of later "
+        "copies the token itself and the one that follows, and the one before it at a few places "
+        "of the interval of the first copy, from where copies are continued. Dots are "
         "training seeds, bars means with 95 % interval (Student's t, cut at 0 and 1). Open grey: "
         "the same probes before training, which tell what the architecture gives away. Crosses: "
         "labels dealt out at random, which is chance. An induction circuit has to bring in the "

@@ -1,5 +1,6 @@
 """What linear probes look for in each task, and in which rows of activations."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -42,8 +43,9 @@ def readings(task: Task, sequences: Sequences, generator: torch.Generator) -> li
       saying no. Both operands stand before all of these positions, but from the second one on,
       digits of the answer do too.
     - skip_trigram, at the last position: ``trigger``, and its ``place`` as a value.
-    - induction, at a few random reads of each sequence: the ``token``, the ``previous_token`` and
-      the ``next_token``, which is the answer.
+    - induction, at a few random reads of each sequence: the ``token`` and the ``next_token``, which
+      is the answer; at a few positions of the first interval, where copies are continued from, the
+      ``previous_token``.
 
     Args:
         task: one of the three tasks.
@@ -59,7 +61,7 @@ def readings(task: Task, sequences: Sequences, generator: torch.Generator) -> li
         case SkipTrigram():
             return [_of_trigger(task, sequences)]
         case Induction():
-            return [_of_repeats(sequences, generator)]
+            return [_of_repeats(sequences, generator), _of_originals(task, sequences, generator)]
     raise TypeError(f"no probe targets are known for {task}")
 
 
@@ -87,12 +89,22 @@ def _of_trigger(task: SkipTrigram, sequences: Sequences) -> Reading:
 
 
 def _of_repeats(sequences: Sequences, generator: torch.Generator) -> Reading:
-    order = torch.rand(sequences.positions.shape, generator=generator).argsort(dim=1)
-    chosen = order[:, :READS_OF_A_SEQUENCE]
+    chosen = _some(sequences.positions.shape, generator)
     rows = sequences.positions.gather(1, chosen)
     labels = {
         "token": sequences.tokens.gather(1, rows),
-        "previous_token": sequences.tokens.gather(1, rows - 1),
         "next_token": sequences.targets.gather(1, chosen),
     }
     return Reading(POOLED, rows, labels)
+
+
+def _of_originals(task: Induction, sequences: Sequences, generator: torch.Generator) -> Reading:
+    # From position 2 on: what stands before position 1 is always the start.
+    rows = 2 + _some((len(sequences), task.interval - 1), generator)
+    return Reading(POOLED, rows, {"previous_token": sequences.tokens.gather(1, rows - 1)})
+
+
+def _some(shape: Sequence[int], generator: torch.Generator) -> Int[Tensor, "n row"]:
+    """A few different columns for each row, at random."""
+    order = torch.rand(tuple(shape), generator=generator).argsort(dim=1)
+    return order[:, :READS_OF_A_SEQUENCE]
