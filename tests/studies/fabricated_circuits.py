@@ -24,7 +24,7 @@ from mechflow.studies.phase_changes.config import (
     SkipTrigram,
     StreamTraining,
 )
-from mechflow.studies.phase_changes.heads import all_heads
+from mechflow.studies.phase_changes.head_names import all_heads
 from mechflow.studies.phase_changes.tasks import task_of
 
 STEPS = tuple(range(0, 101, 10))

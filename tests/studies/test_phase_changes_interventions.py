@@ -21,7 +21,7 @@ from mechflow.studies.phase_changes import dataset, interventions, progress
 from mechflow.studies.phase_changes.ablation import Parts, Subject
 from mechflow.studies.phase_changes.config import Data, Interventions, Progress
 from mechflow.studies.phase_changes.config import SkipTrigram as SkipTrigramData
-from mechflow.studies.phase_changes.heads import Head, all_heads
+from mechflow.studies.phase_changes.head_names import Head, all_heads
 from mechflow.studies.phase_changes.inputs import sequences_of
 from mechflow.studies.phase_changes.model import stacked_model
 from mechflow.studies.phase_changes.roles import (

@@ -17,7 +17,7 @@ from torch.nn import functional
 from mechflow.models.layers import attention_divisor, carried
 from mechflow.models.quantise import quantise
 from mechflow.models.transformer import Attention, HookedToyTransformer, TransformerBlock
-from mechflow.studies.phase_changes.heads import Head
+from mechflow.studies.phase_changes.head_names import Head
 from mechflow.training.sequences import Sequences
 
 Ablation = Literal["zero", "mean"]

@@ -25,10 +25,9 @@ from mechflow.config.sections import Transformer
 from mechflow.models.factorised import StackedWeights
 from mechflow.models.layers import head_width
 from mechflow.seeds import Seeds
+from mechflow.studies.phase_changes.head_names import Head, all_heads
 from mechflow.studies.phase_changes.heads import (
-    Head,
     Observation,
-    all_heads,
     full_ov_circuits,
     ov_circuits,
     qk_circuits,

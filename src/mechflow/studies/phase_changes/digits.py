@@ -18,9 +18,8 @@ from mechflow.observations import Observations
 from mechflow.progress import gini_of_components
 from mechflow.seeds import Seeds
 from mechflow.studies.phase_changes.model import stacked_model
-from mechflow.studies.phase_changes.tasks.addition import Addition
+from mechflow.studies.phase_changes.tasks.addition import BASE, Addition
 
-BASE = 10
 EXAMPLE_NEURONS = 6
 
 

@@ -1,4 +1,4 @@
-"""Attention heads of a model: their names, their circuits, and what they do on sequences."""
+"""Attention heads of a model: their circuits, and what they do on sequences."""
 
 from typing import NamedTuple
 
@@ -11,33 +11,6 @@ from mechflow.models.factorised import StackedWeights
 from mechflow.models.quantise import quantise
 from mechflow.models.transformer import HookedToyTransformer
 from mechflow.training.sequences import Sequences
-
-
-class Head(NamedTuple):
-    """One head by its layer and its number there; tables call it ``L0H1``."""
-
-    layer: int
-    number: int
-
-    @property
-    def name(self) -> str:
-        """Its name in tables."""
-        return f"L{self.layer}H{self.number}"
-
-    @classmethod
-    def named(cls, name: str) -> "Head":
-        """The head of a name.
-
-        Raises:
-            ValueError: this is no name of a head.
-        """
-        layer, _, number = name.removeprefix("L").partition("H")
-        return cls(int(layer), int(number))
-
-
-def all_heads(cfg: Transformer) -> list[Head]:
-    """All heads, layer by layer."""
-    return [Head(layer, number) for layer in range(cfg.n_layers) for number in range(cfg.n_heads)]
 
 
 class Observation(NamedTuple):

@@ -7,7 +7,7 @@ import pandas as pd
 from mechflow.figures.data import FigureData
 from mechflow.studies import networks
 from mechflow.studies.phase_changes import roles
-from mechflow.studies.phase_changes.heads import Head, all_heads
+from mechflow.studies.phase_changes.head_names import Head, all_heads
 from mechflow.studies.phase_changes.roles import INDUCTION, PREVIOUS_TOKEN
 
 

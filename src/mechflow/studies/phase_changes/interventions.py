@@ -18,7 +18,8 @@ from mechflow.models.factorised import StackedWeights
 from mechflow.seeds import Seeds
 from mechflow.studies.phase_changes.ablation import Parts, Subject
 from mechflow.studies.phase_changes.config import Data, Interventions
-from mechflow.studies.phase_changes.heads import all_heads, of_replicate
+from mechflow.studies.phase_changes.head_names import all_heads
+from mechflow.studies.phase_changes.heads import of_replicate
 from mechflow.studies.phase_changes.inputs import sequences_of
 from mechflow.studies.phase_changes.model import loss_scale, stacked_model
 from mechflow.studies.phase_changes.roles import random_groups, role_groups

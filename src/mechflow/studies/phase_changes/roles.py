@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from mechflow.config.sections import Transformer
-from mechflow.studies.phase_changes.heads import Head, all_heads
+from mechflow.studies.phase_changes.head_names import Head, all_heads
 
 PREVIOUS_TOKEN, INDUCTION = "previous_token_heads", "induction_heads"
 SCORES = {PREVIOUS_TOKEN: "previous_token", INDUCTION: "prefix_matching"}

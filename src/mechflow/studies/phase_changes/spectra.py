@@ -16,12 +16,12 @@ from mechflow.studies.phase_changes.digits import (
     observe_neurons,
     pair_means,
 )
+from mechflow.studies.phase_changes.head_names import all_heads
 from mechflow.studies.phase_changes.head_tables import (
     example_patterns,
     head_circuits,
     trigram_tables,
 )
-from mechflow.studies.phase_changes.heads import all_heads
 from mechflow.studies.phase_changes.inputs import sequences_of
 from mechflow.studies.phase_changes.tasks import task_of
 from mechflow.studies.phase_changes.tasks.addition import Addition

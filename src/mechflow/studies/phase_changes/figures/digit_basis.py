@@ -23,9 +23,9 @@ from mechflow.statistics import clipped
 from mechflow.studies import networks
 from mechflow.studies.phase_changes import variants
 from mechflow.studies.phase_changes.config import Figures
-from mechflow.studies.phase_changes.digits import BASE
 from mechflow.studies.phase_changes.figures import palette
 from mechflow.studies.phase_changes.figures.curves import SOURCE_COLUMNS, nothing
+from mechflow.studies.phase_changes.tasks.addition import BASE
 
 NO_ADDITION = "no variant on addition was run"
 FREQUENCY_TICKS = ([0.0, 1.5, 3.5, 5.5, 7.5, 9.0], ["0", "1", "2", "3", "4", "5"])

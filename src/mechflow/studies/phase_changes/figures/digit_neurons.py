@@ -28,7 +28,6 @@ from mechflow.figures.style import (
 from mechflow.studies import networks
 from mechflow.studies.phase_changes import variants
 from mechflow.studies.phase_changes.config import Figures
-from mechflow.studies.phase_changes.digits import BASE
 from mechflow.studies.phase_changes.figures import palette
 from mechflow.studies.phase_changes.figures.curves import SOURCE_COLUMNS, nothing
 from mechflow.studies.phase_changes.figures.digit_basis import (
@@ -36,6 +35,7 @@ from mechflow.studies.phase_changes.figures.digit_basis import (
     mark,
     trained_beside_untrained,
 )
+from mechflow.studies.phase_changes.tasks.addition import BASE
 
 MATRIX = "neurons.digit."
 """How the table calls the neurons at one place, before the power of ten predicted there."""

@@ -20,7 +20,7 @@ from mechflow.figures.style import MAGNITUDES, NOTE_COLOUR, new_figure, styled
 from mechflow.studies.phase_changes import induction_circuit, variants
 from mechflow.studies.phase_changes.config import Figures
 from mechflow.studies.phase_changes.figures import circuits, curves
-from mechflow.studies.phase_changes.heads import Head
+from mechflow.studies.phase_changes.head_names import Head
 from mechflow.studies.phase_changes.induction_circuit import Circuit
 from mechflow.studies.phase_changes.roles import INDUCTION, PREVIOUS_TOKEN
 

@@ -20,7 +20,7 @@ from mechflow.studies.phase_changes import variants
 from mechflow.studies.phase_changes.config import Figures
 from mechflow.studies.phase_changes.figures import palette
 from mechflow.studies.phase_changes.figures.curves import SOURCE_COLUMNS, nothing
-from mechflow.studies.phase_changes.heads import Head
+from mechflow.studies.phase_changes.head_names import Head
 
 CIRCUITS: Mapping[str, str] = {
     "QK": r"QK, $W_Q W_K^T\,/\,\sqrt{d_{head}}$",

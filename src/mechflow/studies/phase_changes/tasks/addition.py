@@ -14,7 +14,9 @@ from torch import Tensor
 
 from mechflow.training.sequences import Sequences, concatenate
 
-PLUS, EQUALS = 10, 11
+BASE = 10
+"""Number of digits; tokens 0 to 9."""
+PLUS, EQUALS = BASE, BASE + 1
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Addition:
 
     def generate(self, n: int, generator: torch.Generator) -> Sequences:
         """Sums of independent uniform digits."""
-        digits = torch.randint(10, (2, n, self.n_digits), generator=generator)
+        digits = torch.randint(BASE, (2, n, self.n_digits), generator=generator)
         return self.written(*digits)
 
     def generate_subset(self, subset: str, n: int, generator: torch.Generator) -> Sequences:
