@@ -147,14 +147,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
-def stale_after(edit: Edit, workspace: Workspace) -> set[str]:
-    try:
-        edit(workspace)
-        return workspace.stale()
-    finally:
-        workspace.restore()
-
-
 def shown(names: set[str]) -> set[str]:
     """Jobs of figures, tables and verdicts of the study, with the pages that show them."""
     found = {f"number_probes/{name}" for name in names} | ({"report"} if names else set())
@@ -177,16 +169,16 @@ def readers(stages: set[str]) -> set[str]:
 def test_an_edit_reruns_exactly_the_jobs_that_depend_on_it(made: Workspace, edit: str) -> None:
     change, expected = EDITS[edit]
     stages = {name.split("/")[1] for name in expected}
-    assert stale_after(change, made) == expected | shown(readers(stages))
+    assert made.stale_after(change) == expected | shown(readers(stages))
 
 
 @pytest.mark.parametrize("edit", PAGES)
 def test_an_edit_of_what_is_shown_reruns_no_stage(made: Workspace, edit: str) -> None:
     change, expected = PAGES[edit]
-    assert stale_after(change, made) == shown(expected)
+    assert made.stale_after(change) == shown(expected)
 
 
 def test_more_replicates_are_more_blocks_and_are_shown(made: Workspace) -> None:
     more = set_key(CONFIG, 2, "studies", "number_probes", "replicates")
     added = jobs(FROM_FOLDS, block="r001-001")
-    assert stale_after(more, made) == added | shown(readers(EVERY_STAGE))
+    assert made.stale_after(more) == added | shown(readers(EVERY_STAGE))

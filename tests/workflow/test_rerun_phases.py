@@ -138,28 +138,20 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
-def stale_after(edit: Edit, workspace: Workspace) -> set[str]:
-    try:
-        edit(workspace)
-        return workspace.stale()
-    finally:
-        workspace.restore()
-
-
 @pytest.mark.parametrize("edit", VALUES)
 def test_a_value_reruns_the_stages_of_its_variants_and_what_shows_them(
     made: Workspace, edit: str
 ) -> None:
     change, stages, variants = VALUES[edit]
     expected = jobs(stages, variants, "r000-001") | shown(readers(stages))
-    assert stale_after(change, made) == expected
+    assert made.stale_after(change) == expected
 
 
 @pytest.mark.parametrize("edit", CODE)
 def test_code_reruns_the_stages_that_may_execute_it(made: Workspace, edit: str) -> None:
     """Figures that show the stages follow, and may execute the same code themselves."""
     change, stages = CODE[edit]
-    stale = stale_after(change, made)
+    stale = made.stale_after(change)
     assert {name for name in stale if name.count("/") == 3} == jobs(stages, ALL, "r000-001")
     assert shown(readers(stages)) <= stale
 
@@ -167,10 +159,10 @@ def test_code_reruns_the_stages_that_may_execute_it(made: Workspace, edit: str) 
 @pytest.mark.parametrize("edit", PAGES)
 def test_an_edit_of_what_is_shown_reruns_no_stage(made: Workspace, edit: str) -> None:
     change, expected = PAGES[edit]
-    assert stale_after(change, made) == shown(expected)
+    assert made.stale_after(change) == shown(expected)
 
 
 def test_more_replicates_are_more_blocks_and_are_shown(made: Workspace) -> None:
     more = set_key(CONFIG, 4, "studies", NAME, "replicates")
     added = jobs(FROM_DATASET, ALL, "r002-003")
-    assert stale_after(more, made) == added | shown(readers(FROM_DATASET))
+    assert made.stale_after(more) == added | shown(readers(FROM_DATASET))

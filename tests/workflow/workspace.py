@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,14 @@ class Workspace:
         assert ran.returncode == 0, ran.stderr
         rows = csv.DictReader(ran.stdout.splitlines(), delimiter="\t")
         return {row["output_file"]: (row["rule"], row["plan"] != "no update") for row in rows}
+
+    def stale_after(self, edit: "Callable[[Workspace], None]") -> set[str]:
+        """What must run after an edit, which is undone."""
+        try:
+            edit(self)
+            return self.stale()
+        finally:
+            self.restore()
 
     def stale(self, *arguments: str) -> set[str]:
         """What must run: ``study/stage/variant/block``, ``study/curves.figure``, ``report``, ...

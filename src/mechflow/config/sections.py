@@ -14,6 +14,10 @@ NonNegativeFloat = Annotated[float, Field(ge=0.0, strict=True)]
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0, strict=True)]
 Beta = Annotated[float, Field(ge=0.0, lt=1.0, strict=True)]
 Switch = Annotated[bool, Field(strict=True)]
+Penalties = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+
+RIDGE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Default grid of relative ridge penalties."""
 
 
 class Transformer(Section):

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from mechflow.config.base import Section
-from mechflow.config.sections import PositiveInt
+from mechflow.config.sections import NonNegativeInt, PositiveInt
 
 VariantName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", examples=["random_labels"])]
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$", examples=["#0072b2"])]
@@ -35,6 +35,34 @@ class StudyBlock(Section):
                     "unknown variant; known variants: {known}",
                     {"key": f"run.{index}", "value": name, "known": ", ".join(self.variants)},
                 )
+        return self
+
+
+class ShownReplicate(Section):
+    """Which of the trained models stands for all where a figure draws a single one."""
+
+    replicate: NonNegativeInt = 0
+    """Replicate whose weights are shown where a single model is drawn."""
+
+
+class TrainedStudyBlock(StudyBlock):
+    """A study that trains models of its own, whose figures show one of them."""
+
+    figures: ShownReplicate = ShownReplicate()
+    """What figures show; each study may narrow the type."""
+
+    @model_validator(mode="after")
+    def _shown_replicate_is_trained(self) -> "TrainedStudyBlock":
+        if self.figures.replicate >= self.replicates:
+            raise PydanticCustomError(
+                "conflict",
+                "less than replicates ({replicates}), since replicates count from 0",
+                {
+                    "key": "figures.replicate",
+                    "value": self.figures.replicate,
+                    "replicates": self.replicates,
+                },
+            )
         return self
 
 

@@ -7,14 +7,15 @@ from pydantic_core import PydanticCustomError
 
 from mechflow.config.base import Section
 from mechflow.config.sections import (
+    RIDGE_PENALTIES,
     Fraction,
     NonNegativeInt,
-    PositiveFloat,
+    Penalties,
     PositiveInt,
     Training,
     Transformer,
 )
-from mechflow.config.study import StudyBlock, VariantName
+from mechflow.config.study import ShownReplicate, TrainedStudyBlock, VariantName
 
 
 class Dataset(Section):
@@ -77,13 +78,7 @@ class Probe(Section):
     """Hook names, out of activations.sites."""
     classifier: Literal["ridge", "logistic"] = "ridge"
     """How a, b and the sum are read: least squares on one-hot targets, or logistic regression."""
-    penalties: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (
-        1e-4,
-        1e-3,
-        1e-2,
-        1e-1,
-        1.0,
-    )
+    penalties: Penalties = RIDGE_PENALTIES
     """Ridge penalties relative to the mean variance of the features, chosen on train data."""
 
 
@@ -229,16 +224,14 @@ class Variant(Section):
         return self
 
 
-class Figures(Section):
+class Figures(ShownReplicate):
     """What the study's figures compare and show."""
 
     compare: Annotated[tuple[VariantName, ...], Field(min_length=1)] = ("full", "binary", "ternary")
     """Variants of one matched architecture, set side by side."""
-    replicate: NonNegativeInt = 0
-    """Replicate whose weights are shown where a single model is drawn."""
 
 
-class ModularAddition(StudyBlock):
+class ModularAddition(TrainedStudyBlock):
     """The study's block in the configuration."""
 
     defaults: Variant = Variant()
@@ -267,20 +260,6 @@ class ModularAddition(StudyBlock):
                     "key": "figures.compare",
                     "value": list(self.figures.compare),
                     "run": ", ".join(self.run),
-                },
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _shown_replicate_is_trained(self) -> "ModularAddition":
-        if self.figures.replicate >= self.replicates:
-            raise PydanticCustomError(
-                "conflict",
-                "less than replicates ({replicates}), since replicates count from 0",
-                {
-                    "key": "figures.replicate",
-                    "value": self.figures.replicate,
-                    "replicates": self.replicates,
                 },
             )
         return self

@@ -7,14 +7,14 @@ from pydantic_core import PydanticCustomError
 
 from mechflow.config.base import Section
 from mechflow.config.sections import (
+    RIDGE_PENALTIES,
     Fraction,
-    NonNegativeInt,
-    PositiveFloat,
+    Penalties,
     PositiveInt,
     Training,
     Transformer,
 )
-from mechflow.config.study import StudyBlock
+from mechflow.config.study import ShownReplicate, TrainedStudyBlock
 
 AtLeastTwo = Annotated[int, Field(ge=2, strict=True)]
 
@@ -113,13 +113,7 @@ class Probe(Section):
     """Fresh sequences that probes are fitted to and tested on."""
     train_fraction: Fraction = 0.7
     """Share of them that probes are fitted to."""
-    penalties: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (
-        1e-4,
-        1e-3,
-        1e-2,
-        1e-1,
-        1.0,
-    )
+    penalties: Penalties = RIDGE_PENALTIES
     """Ridge penalties relative to the mean variance of the features, chosen on train data."""
 
 
@@ -221,31 +215,14 @@ class Variant(Section):
         return self
 
 
-class Figures(Section):
+class Figures(ShownReplicate):
     """What the study's figures show."""
 
-    replicate: NonNegativeInt = 0
-    """Replicate whose weights are shown where a single model is drawn."""
 
-
-class PhaseChanges(StudyBlock):
+class PhaseChanges(TrainedStudyBlock):
     """The study's block in the configuration."""
 
     defaults: Variant = Variant()
     """Values that all variants share."""
     figures: Figures = Figures()
     """What figures show."""
-
-    @model_validator(mode="after")
-    def _shown_replicate_is_trained(self) -> "PhaseChanges":
-        if self.figures.replicate >= self.replicates:
-            raise PydanticCustomError(
-                "conflict",
-                "less than replicates ({replicates}), since replicates count from 0",
-                {
-                    "key": "figures.replicate",
-                    "value": self.figures.replicate,
-                    "replicates": self.replicates,
-                },
-            )
-        return self
