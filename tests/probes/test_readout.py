@@ -9,6 +9,7 @@ import torch
 from mechflow.probes.bases import digit_basis, random_basis, sinusoidal_basis
 from mechflow.probes.number_split import NumberSplit
 from mechflow.probes.readout import Readout, train_readouts
+from mechflow.probes.readout_inputs import input_map
 from mechflow.probes.readout_settings import PUBLISHED, ReadoutSettings
 
 EXACT = ReadoutSettings(
@@ -123,6 +124,14 @@ def test_standardisation_is_folded_back_into_the_weights(kind, whiten):
     expected = _train_plainly(x, labels, readout, cfg, _generator(3), whiten=whiten)
     found = _fit(x, labels, readout, cfg).logits(x).log_softmax(-1)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_scaled_states_have_unit_mean_square_however_many_they_are(offset):
+    states = torch.randn(40_000, 512, generator=_generator()) + offset
+    exact = states.double()
+    expected = float((exact - exact.mean(0)).square().mean().rsqrt())
+    assert input_map(states, "scale").factor == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("stack", [1, 2, 32])
