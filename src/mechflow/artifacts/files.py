@@ -4,9 +4,11 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from uuid import uuid4
 
 from mechflow.artifacts.errors import ArtifactWriteError, reason
 
@@ -48,6 +50,7 @@ class Batch:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             fill(hidden)
+            give_ordinary_mode(hidden)
             _flush_to_disk(hidden)
         except BaseException as error:
             _remove(hidden)
@@ -107,6 +110,25 @@ def write_bytes(path: str | os.PathLike[str], data: bytes, batch: Batch | None =
 def write_text(path: str | os.PathLike[str], text: str, batch: Batch | None = None) -> None:
     """Writes a text file (UTF-8, line ends as given) atomically."""
     write_bytes(path, text.encode(), batch)
+
+
+def give_ordinary_mode(path: Path) -> None:
+    """Gives a file the permissions that the umask, or its folder's default ACL, gives new files.
+
+    Some libraries write through a temporary file that nobody else may read.
+    """
+    # Only a file that is created here shows them: the umask can be read by setting it alone, which
+    # would change it for other threads as well.
+    probe = path.with_name(f".{uuid4().hex}.tmp")
+    descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+        _remove(probe)
+    # File systems without permissions refuse any change of them.
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
 
 
 def _flush_to_disk(path: Path) -> None:
