@@ -177,12 +177,6 @@ class Task(Inputs):
             inputs=self._digests,
         )
 
-    def output_folder(self, name: str) -> Path:
-        """The folder of an output whose file lists others beside it."""
-        folder = self._output(name).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
     @property
     def resume(self) -> ResumeFile:
         """The state of this job that survives a kill; to be asked for after reading the inputs."""

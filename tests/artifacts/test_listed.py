@@ -9,6 +9,7 @@ import pytest
 from mechflow.artifacts import (
     ArtifactDamagedError,
     ArtifactError,
+    ArtifactForeignError,
     ArtifactMissingError,
     check_listed_files,
     list_files,
@@ -21,7 +22,8 @@ FILES = {"model.safetensors": b"weights", "config.json": b"{}", "tokenizer.json"
 def index(tmp_path: Path) -> Path:
     for name, data in FILES.items():
         (tmp_path / name).write_bytes(data)
-    (tmp_path / "README.md").write_text("not listed")
+    (tmp_path / "files.parquet").write_text("the list")
+    (tmp_path / ".placed.json").write_text("hidden")
     return tmp_path / "files.parquet"
 
 
@@ -43,10 +45,24 @@ def test_the_list_does_not_depend_on_the_order_of_names(index: Path, listed: pd.
     pd.testing.assert_frame_equal(backwards, listed)
 
 
-def test_listed_files_pass_and_others_do_not_matter(index: Path, listed: pd.DataFrame) -> None:
+def test_listed_files_pass_and_hidden_ones_do_not_matter(index: Path, listed: pd.DataFrame) -> None:
     check_listed_files(index, listed)
-    (index.parent / "README.md").write_text("changed")
+    (index.parent / ".placed.json").write_text("changed")
     check_listed_files(index, listed)
+
+
+@pytest.mark.parametrize(
+    "name", ["chat_template.jinja", "added_tokens.json", "generation_config.json", "more"]
+)
+def test_what_is_not_listed_is_refused(index: Path, listed: pd.DataFrame, name: str) -> None:
+    """Bug: what reads the folder took it all the same."""
+    if name == "more":
+        (index.parent / name).mkdir()
+    else:
+        (index.parent / name).write_text("{}")
+    with pytest.raises(ArtifactForeignError, match=r"that does not list it, .*\nMove it") as caught:
+        check_listed_files(index, listed)
+    assert caught.value.path == index.parent / name
 
 
 @pytest.mark.parametrize("name", FILES)

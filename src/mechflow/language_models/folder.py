@@ -4,11 +4,8 @@ Weights are read from safetensors only: a pickle can run code when it is read. N
 package imports code that comes with a model.
 """
 
-import contextlib
 import json
 import os
-import shutil
-from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -17,12 +14,15 @@ from mechflow.language_models.errors import ModelSourceError
 
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
-WEIGHTS = "model*.safetensors"
+ADAPTER = "adapter_config.json"
+WEIGHTS = "model.safetensors"
+SHARDS = "model-*.safetensors"
 INDEX = "model.safetensors.index.json"
 
 MODEL_FILES = (
     CONFIG,
     WEIGHTS,
+    SHARDS,
     INDEX,
     TOKENIZER,
     "tokenizer_config.json",
@@ -53,6 +53,11 @@ def check_folder(folder: Path, weights: bool = True) -> list[str]:
     if not folder.is_dir():
         raise ModelSourceError(f"There is no folder {folder} with a language model.")
     read_config(folder)
+    if (folder / ADAPTER).is_file():
+        raise ModelSourceError(
+            f"{folder} holds an adapter ({ADAPTER}), which would be left out. Merge it into the "
+            "model (merge_and_unload) and save_pretrained the result into a folder of its own."
+        )
     if weights:
         _check_weights(folder)
     if not (folder / TOKENIZER).is_file():
@@ -62,6 +67,36 @@ def check_folder(folder: Path, weights: bool = True) -> list[str]:
             "AutoTokenizer and save_pretrained it into the folder."
         )
     return model_files(folder)
+
+
+def local_folder(text: str) -> Path:
+    """A folder as the configuration names it; ``~`` is the user's home."""
+    return Path(os.path.expanduser(text))
+
+
+def misplaced(local: Path, models: Path) -> Path | None:
+    """What of a local model lies where models are put, and would therefore replace itself.
+
+    Args:
+        local: the folder of the model.
+        models: the folder in which every model gets one of its own.
+
+    Returns:
+        The folder or the first of its files that leads there, by whatever spelling or link; None if
+        nothing does.
+    """
+    candidates = (local, *(local / name for name in model_files(local)))
+    return next((path for path in candidates if _lies_in(path, models)), None)
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    real = path.resolve()
+    if real.is_relative_to(folder.resolve()):
+        return True
+    # Where upper and lower case are the same, or a disk is mounted twice, only the system knows.
+    return folder.exists() and any(
+        parent.exists() and parent.samefile(folder) for parent in (real, *real.parents)
+    )
 
 
 def model_files(folder: Path) -> list[str]:
@@ -92,80 +127,49 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-@contextlib.contextmanager
-def staging(folder: Path) -> Iterator[Path]:
-    """A hidden folder beside `folder`, on the same disk, that is gone when the block is left.
-
-    It is for a model that is being made and for all that is needed on the way.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    hidden = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(hidden, ignore_errors=True)
-    hidden.mkdir()
-    try:
-        yield hidden
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
-
-
-def place(source: Path, folder: Path) -> list[str]:
-    """Moves a complete model from a staging folder to its final place, the description last.
-
-    A model that was there before is removed first, so that no shard of it remains. After a failure
-    no file of either is left; killed in between, the folder has no `config.json` and is therefore
-    not taken for a model.
-
-    Returns:
-        Names of the model's files, sorted.
-
-    Raises:
-        ModelSourceError: the source is not a complete model.
-    """
-    names = check_folder(source)
-    made_here = not folder.exists()
-    folder.mkdir(exist_ok=True)
-    for name in sorted(model_files(folder), key=lambda name: name != CONFIG):
-        (folder / name).unlink()
-    try:
-        for name in sorted(names, key=lambda name: name == CONFIG):
-            _flush_to_disk(source / name)
-            os.replace(source / name, folder / name)
-    except BaseException:
-        for name in names:
-            (folder / name).unlink(missing_ok=True)
-        if made_here:
-            folder.rmdir()
-        raise
-    return names
-
-
 def _check_weights(folder: Path) -> None:
-    """Refuses a folder without complete safetensors."""
-    found = sorted(path.name for path in folder.glob(WEIGHTS))
-    if not found:
-        pickles = sorted(path.name for kind in _PICKLES for path in folder.glob(kind))
-        if pickles:
-            raise ModelSourceError(
-                f"{folder} has its weights only as pickle ({', '.join(pickles)}), which can run "
-                "code when it is read and is therefore refused. Load the model where you trust it "
-                "and write it with save_pretrained, which gives safetensors."
-            )
-        raise ModelSourceError(f"{folder} has no weights: no file matches {WEIGHTS}.")
-    missing = sorted(_indexed_shards(folder) - set(found))
-    if missing:
+    """Refuses a folder without complete safetensors, or with more than one set of them."""
+    shards = sorted(path.name for path in folder.glob(SHARDS))
+    single = [WEIGHTS] if (folder / WEIGHTS).is_file() else []
+    if not single and not shards:
+        raise ModelSourceError(_no_weights(folder))
+    listed = sorted(_indexed(folder))
+    if missing := sorted(set(listed) - {*single, *shards}):
         raise ModelSourceError(f"{folder} lacks {', '.join(missing)}, which {INDEX} lists.")
-    for name in found:
-        with (folder / name).open("rb") as file:
-            if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
-                raise ModelSourceError(
-                    f"{folder / name} is a pointer of Git LFS and not the weights. Run 'git lfs "
-                    "pull' in that repository."
-                )
+    if not (listed or single):
+        raise ModelSourceError(
+            f"{folder} has {', '.join(shards)} and no {INDEX} that says which tensors are where. "
+            "Copy it from where the model comes from."
+        )
+    meant = listed or single
+    if extra := sorted({*single, *shards} - set(meant)):
+        raise ModelSourceError(
+            f"{folder} holds weights twice: {', '.join(meant)}, and beside them "
+            f"{', '.join(extra)}. Move away what does not belong to the model."
+        )
+    for name in (*single, *shards):
         _check_whole(folder / name)
 
 
+def _no_weights(folder: Path) -> str:
+    pickles = sorted(path.name for kind in _PICKLES for path in folder.glob(kind))
+    if pickles:
+        return (
+            f"{folder} has its weights only as pickle ({', '.join(pickles)}), which can run code "
+            "when it is read and is therefore refused. Load the model where you trust it and write "
+            "it with save_pretrained, which gives safetensors."
+        )
+    return f"{folder} has no weights: there is neither {WEIGHTS} nor {SHARDS}."
+
+
 def _check_whole(path: Path) -> None:
-    """Refuses weights that were cut short; looks at the header and the size alone."""
+    """Refuses a pointer, and weights that were cut short; reads the header alone."""
+    with path.open("rb") as file:
+        if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            raise ModelSourceError(
+                f"{path} is a pointer of Git LFS and not the weights. Run 'git lfs pull' in that "
+                "repository."
+            )
     # Which files a model has is asked while the workflow is parsed, and that imports little.
     from safetensors import SafetensorError, safe_open
 
@@ -178,17 +182,12 @@ def _check_whole(path: Path) -> None:
         ) from error
 
 
-def _indexed_shards(folder: Path) -> set[str]:
+def _indexed(folder: Path) -> set[str]:
+    """Files that the index names; none if there is no index."""
     path = folder / INDEX
-    # Beside an unsharded file transformers does not read an index.
-    if not path.is_file() or (folder / "model.safetensors").is_file():
+    if not path.is_file():
         return set()
     try:
         return set(json.loads(path.read_text("utf-8"))["weight_map"].values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelSourceError(f"{path} is not an index of safetensors files.") from error
-
-
-def _flush_to_disk(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

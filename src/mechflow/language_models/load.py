@@ -12,15 +12,16 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
 
 from mechflow.language_models.errors import ModelSourceError
 from mechflow.language_models.folder import check_folder
 from mechflow.language_models.quiet import quiet_transformers
+from mechflow.language_models.weights import refuse_hidden_quantisation, refuse_unfit_weights
 
 _PARTS = {"embed_tokens": nn.Module, "layers": nn.ModuleList, "norm": nn.Module}
 """What the backbone of a model of Llama's kind consists of, by attribute."""
@@ -181,7 +182,9 @@ def load_language_model(
     check_folder(folder, weights=weights == "pretrained")
     with quiet_transformers():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, **_OFFLINE)
+            # As the file describes it: AutoTokenizer would build the class that the configuration
+            # names, whose rules of splitting may be others.
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, **_OFFLINE)
             config = AutoConfig.from_pretrained(folder, **_OFFLINE)
             if weights == "random" and seed is not None:
                 model = _random_model(config, dtype, seed)
@@ -192,8 +195,6 @@ def load_language_model(
         # The libraries beneath raise many kinds of errors, tokenizers even plain exceptions.
         except Exception as error:
             raise ModelSourceError(_explain(folder, error)) from error
-    if not tokenizer.is_fast:
-        raise ModelSourceError(f"The tokenizer in {folder} is not a fast one (tokenizer.json).")
     model.eval()
     model.requires_grad_(False)
     # Through nn.Module, whose annotations PreTrainedModel.to hides.
@@ -207,6 +208,7 @@ _OFFLINE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False
 def _pretrained_model(
     folder: Path, config: PreTrainedConfig, dtype: torch.dtype
 ) -> PreTrainedModel:
+    refuse_hidden_quantisation(folder, config)
     # The annotations of transformers leave out that a report comes with the model.
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder,
@@ -215,16 +217,12 @@ def _pretrained_model(
         use_safetensors=True,
         attn_implementation=_attention(config),
         output_loading_info=True,
+        # They are refused below, by name and together with all else that does not fit.
+        ignore_mismatched_sizes=True,
         **_OFFLINE,
     )
     model: PreTrainedModel = loaded[0]
-    # transformers would draw such weights at random and only warn.
-    absent = sorted(loaded[1]["missing_keys"])
-    if absent:
-        raise ModelSourceError(
-            f"The weights in {folder} are incomplete: {len(absent)} tensors of "
-            f"{type(model).__name__} are missing, {absent[0]} for one."
-        )
+    refuse_unfit_weights(folder, type(model).__name__, loaded[1])
     return model
 
 
