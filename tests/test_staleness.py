@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from snakemake.settings.enums import RerunTrigger
 
 import mechflow.staleness
 from mechflow.config.base import Section
@@ -18,6 +19,7 @@ from mechflow.staleness import (
     code_digest,
     import_closure,
     is_declaration,
+    trigger_warning,
 )
 from mechflow.studies.registry import studies
 
@@ -336,3 +338,26 @@ def test_digests_of_the_whole_package_are_fast():
     command = [sys.executable, "-c", code, *roots]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     assert float(ran.stdout) < 1.0  # 0.26 s on a busy machine
+
+
+def test_the_triggers_of_the_profile_and_fewer_that_matter_are_no_cause_for_a_warning():
+    assert trigger_warning(["mtime", "params", "input", "software-env"]) == ""
+    assert trigger_warning(["input", "params", "mtime"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("triggers", "said"),
+    [
+        (RerunTrigger.all(), "with code, jobs run again when a script was only touched or moved"),
+        (["mtime", "code"], "without params and input, results may be kept that are no longer"),
+        (["params", "input"], "without mtime, results may be kept that are no longer right"),
+    ],
+)
+def test_other_triggers_are_told_with_their_effect_and_what_to_do(triggers, said):
+    warning = trigger_warning(triggers)
+    assert said in warning
+    listed = ", ".join(sorted(map(str, triggers)))
+    assert warning.startswith(f"mechflow expects other rerun triggers than {listed}: ")
+    assert "Copy workflow/profiles/default of mechflow to profiles/default" in warning
+    assert warning.endswith("--rerun-triggers mtime params input software-env.")
+    assert "\n" not in warning

@@ -18,6 +18,9 @@ class Artefact(NamedTuple):
     it is the same for all replicates; or each language model, whatever study uses it."""
 
 
+MODELS = "results/models"
+"""The folder in which every language model gets one of its own."""
+
 ARTEFACTS: dict[str, Artefact] = {
     "model": Artefact("fetch", "files.parquet", "model"),
     "dataset": Artefact("dataset", "dataset.parquet"),
@@ -26,6 +29,7 @@ ARTEFACTS: dict[str, Artefact] = {
     "curves": Artefact("train", "curves.parquet"),
     "activations": Artefact("activations", "activations.safetensors"),
     "prompts": Artefact("prompts", "prompts.parquet", "variant"),
+    "check": Artefact("check", "check.parquet", "variant"),
     "states": Artefact("extract", "states/index.parquet", "variant"),
     "extraction": Artefact("extract", "extraction.parquet", "variant"),
     "behaviour": Artefact("behaviour", "behaviour.parquet", "variant"),
@@ -70,7 +74,7 @@ def artefact_path(artefact: str, study: str, variant: str, block: str | None = N
 
 def model_path(model: str) -> str:
     """The list of the files of one language model; the files lie beside it."""
-    return f"results/models/{model}/{ARTEFACTS['model'].file}"
+    return f"{MODELS}/{model}/{ARTEFACTS['model'].file}"
 
 
 def upstream_uses(study: Study, artefacts: tuple[str, ...]) -> tuple[str, ...]:

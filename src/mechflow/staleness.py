@@ -36,6 +36,34 @@ They may hold fields, validators and constants but nothing that a stage computes
 """
 
 
+_NEEDED = ("mtime", "params", "input")
+_IN_THE_WAY = "code"
+
+
+def trigger_warning(triggers: Iterable[object]) -> str:
+    """What is wrong with Snakemake's rerun triggers, in words; empty if nothing is.
+
+    The default profile sets them. Snakemake does not read it where another workflow uses this one
+    as a module, or where other profiles are asked for.
+
+    Args:
+        triggers: Those in force, which as text read as they do on the command line.
+    """
+    names = {str(trigger) for trigger in triggers}
+    missing = [name for name in _NEEDED if name not in names]
+    if missing:
+        effect = f"without {' and '.join(missing)}, results may be kept that are no longer right"
+    elif _IN_THE_WAY in names:
+        effect = f"with {_IN_THE_WAY}, jobs run again when a script was only touched or moved"
+    else:
+        return ""
+    return (
+        f"mechflow expects other rerun triggers than {', '.join(sorted(names))}: {effect}. Copy "
+        "workflow/profiles/default of mechflow to profiles/default beside your Snakefile, or run "
+        "with --rerun-triggers mtime params input software-env."
+    )
+
+
 def canonical_json(value: object) -> str:
     """The one JSON text of a value: keys sorted, no spaces, ASCII.
 

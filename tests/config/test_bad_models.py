@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mechflow.config.loading import ConfigError, load_config
+from mechflow.config.problems import Problem
 
 STUDY = "studies.number_probes"
 COMMIT = "4e20de362430cd3b72f300e6b0f18e50e7166e08"
@@ -58,6 +59,18 @@ CASES: dict[str, Case] = {
         ("one of smollm2-135m-instruct, gemma3-270m",),
     ),
     "folder_left_empty": ("models", 'mine: {folder: ""} # !', "models.mine.folder", ("text",)),
+    "folder_of_the_pipeline": (
+        "models",
+        "mine: {folder: ./results/models/mine} # !",
+        'models.mine.folder = "./results/models/mine"',
+        ("results/models/mine lies in results/models", "move the model elsewhere"),
+    ),
+    "folder_with_braces": (
+        "models",
+        'mine: {folder: "runs/{seed}/model"} # !',
+        'models.mine.folder = "runs/{seed}/model"',
+        ("takes what is in braces for a wildcard: give runs/{seed}/model another name",),
+    ),
     "unknown_key_of_model": (
         "models",
         "mine: {path: x} # !",
@@ -133,6 +146,13 @@ CASES: dict[str, Case] = {
         "operand.folds.valid_share = 0.49",
         ("of 5 numbers outside a test fold", "some train"),
     ),
+    "pairs_that_do_not_exist": (
+        f"{STUDY}.variants.in_context",
+        "prompts: {limit: 20}\ngeometry: {periods: [10]}\n"
+        "interventions: {pairs: 1, operand_digits: 2} # !",
+        "in_context.interventions.operand_digits = 2",
+        ("no two sums of such numbers below prompts.limit (20), which must be 22 at least",),
+    ),
     # probes
     "spectra_of_an_untrained_basis": (
         f"{STUDY}.variants.sum.spectra",
@@ -196,3 +216,12 @@ def test_without_models_the_message_says_that_there_is_none(tmp_path: Path) -> N
     )
     with pytest.raises(ConfigError, match=r'"smollm2": no such model .* under models: none'):
         load_config([mine])
+
+
+def test_a_folder_that_is_a_link_to_itself_is_named(
+    refuse: Callable[..., tuple[Problem, ...]], tmp_path: Path
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (problem,) = refuse(f"models: {{mine: {{folder: {tmp_path}/loop}}}}")
+    assert "models.mine.folder" in str(problem)
+    assert "the folder cannot be read: " in str(problem)

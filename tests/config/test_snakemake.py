@@ -98,3 +98,46 @@ def test_bad_default_file_gives_one_message_and_no_traceback(
     assert message in output
     assert "Traceback" not in output
     assert len(output.strip().splitlines()) == 2
+
+
+def test_a_default_file_in_latin_1_is_refused_in_words(workdir: Path) -> None:
+    file = workdir / "config" / "config.yaml"
+    file.write_bytes(b"# caf\xe9\n" + file.read_bytes())
+    code, output = snakemake(workdir)
+    assert code != 0
+    assert "  config/config.yaml:1: the file is not UTF-8; save it as UTF-8\n" in output
+    assert "Traceback" not in output
+
+
+def test_a_dotted_key_that_reaches_the_loader_is_refused_in_words(workdir: Path) -> None:
+    code, output = snakemake(workdir, "--config", "studies={modular_addition.replicates: 3}")
+    assert code != 0
+    key = "studies.modular_addition.replicates"
+    assert f"  --config: {key} = 3: unknown key; did you mean 'modular_addition'?" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--configfile", "latin.yaml"), "UnicodeDecodeError: 'utf-8' codec can't decode"),
+        (("--config", "style.dpi=200"), "Config entry must start with a valid identifier"),
+    ],
+)
+def test_snakemake_itself_stops_before_any_snakefile_as_the_readme_says(
+    workdir: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    """When this fails, Snakemake has become kinder: shorten the README."""
+    (workdir / "latin.yaml").write_bytes(b"# caf\xe9\nstyle: {dpi: 200}\n")
+    code, output = snakemake(workdir, *arguments)
+    assert code != 0
+    assert said in output
+    assert "LOADED" not in output
+
+
+def test_the_spelling_that_the_readme_gives_for_a_nested_value_is_taken(workdir: Path) -> None:
+    code, output = snakemake(workdir, "--config", "style={dpi: 200}")
+    assert code == 0, output
+    code, output = snakemake(workdir, "--config", "style={dpi: -1}")
+    assert code != 0
+    assert "  --config: style.dpi = -1: expected a whole number" in output

@@ -26,7 +26,7 @@ UNREADABLE: dict[str, tuple[bytes, int, str]] = {
     "tab": (b"style:\n\tdpi: 300\n", 2, "a tab character; indent with spaces"),
     "no_colon": (b"seed: 1\nstyle\ndpi: 3\n", 3, "not valid YAML"),
     "two_documents": (b"seed: 1\n---\nseed: 2\n", 2, "expected a single document"),
-    "latin_1": (b"seed: 1\n# caf\xe9\n", 2, "not UTF-8"),
+    "latin_1": (b"seed: 1\n# caf\xe9\n", 2, "the file is not UTF-8; save it as UTF-8"),
     "control_character": (b"seed: 1\nstyle: \x07\n", 2, "U+0007"),
     "key_twice": (b"seed: 1\nstyle: {}\nseed: 2\n", 3, "seed: given twice, in lines 1 and 3"),
     "inner_key_twice": (b"style:\n  dpi: 90\n  dpi: 90\n", 3, "style.dpi: given twice"),

@@ -1,6 +1,6 @@
 """Loads the configuration: the files that Snakemake was given, merged, checked and typed.
 
-The Snakefile calls `load_config` with `workflow_files` and stops with the message of
+The Snakefile calls `workflow_config` (`mechflow.config.workflow`) and stops with the message of
 `ConfigError`; nothing else in the package reads YAML.
 """
 
@@ -11,16 +11,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mechflow.config.described_models import unfit_folders, unknown_models
 from mechflow.config.explain import Finding, findings
-from mechflow.config.language_models import LanguageModelUse
 from mechflow.config.problems import ConfigError, Problem
 from mechflow.config.root import Config
 from mechflow.config.sources import KeyPath, Located, merge, read_overrides, read_yaml
-from mechflow.config.variants import overlay, resolved_variants, twins
+from mechflow.config.variants import overlay, twins
 from mechflow.studies.declaration import Study
 from mechflow.studies.registry import studies
 
-__all__ = ["ConfigError", "load_config", "workflow_files"]
+__all__ = ["ConfigError", "check_config", "load_config", "merged", "workflow_files"]
 
 
 def workflow_files(
@@ -51,14 +51,27 @@ def load_config(files: Sequence[Path], overrides: Mapping[str, Any] | None = Non
     Raises:
         ConfigError: anything is wrong; it lists all problems with file, line, key and value.
     """
-    tree = _merged(files, overrides)
+    return check_config(merged(files, overrides))
+
+
+def check_config(tree: Located) -> Config:
+    """Check and type a configuration.
+
+    Raises:
+        ConfigError: anything is wrong; it lists all problems where they stand.
+    """
     problems = [tree.problem(*finding) for finding in _check(tree.plain())]
     if problems:
         raise ConfigError(problems)
     return Config.model_validate(tree.plain())
 
 
-def _merged(files: Sequence[Path], overrides: Mapping[str, Any] | None) -> Located:
+def merged(files: Sequence[Path], overrides: Mapping[str, Any] | None = None) -> Located:
+    """Files laid over each other from left to right, and overrides over them, unchecked.
+
+    Raises:
+        ConfigError: a file cannot be read.
+    """
     sources: list[Located] = []
     problems: list[Problem] = []
     for rank, file in enumerate(files):
@@ -87,7 +100,7 @@ def _check(data: dict[str, Any]) -> list[Finding]:
         if isinstance(block, dict):
             found += _check_variants(block, ("studies", name), declared)
     if config is not None and not found:
-        found += [*_unknown_models(config), *_twins(config)]
+        found += [*unknown_models(config), *unfit_folders(config), *_twins(config)]
     return found
 
 
@@ -116,19 +129,6 @@ def _below(section: KeyPath, error: ValidationError) -> Iterator[Finding]:
     """Findings of a section's validation, with paths relative to it."""
     for path, value, text in findings(error, section):
         yield path[len(section) :], value, text
-
-
-def _unknown_models(config: Config) -> Iterator[Finding]:
-    """Variants that look into a language model which is not described."""
-    for study, block in config.studies.items():
-        for variant, resolved in resolved_variants(block).items():
-            use = getattr(resolved, "model", None)
-            if isinstance(use, LanguageModelUse) and use.name not in config.models:
-                own = "name" in block.variants[variant].get("model", {})
-                inside = ("variants", variant) if own else ("defaults",)
-                known = ", ".join(config.models) or "none"
-                path: KeyPath = ("studies", study, *inside, "model", "name")
-                yield path, f'"{use.name}"', f"no such model is described under models: {known}"
 
 
 def _twins(config: Config) -> Iterator[Finding]:

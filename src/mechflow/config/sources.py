@@ -5,7 +5,7 @@ Plain scalars follow the core schema of YAML 1.2: ``1e-3`` is a number, ``yes`` 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -110,7 +110,8 @@ def read_yaml(path: Path, rank: int = 0) -> Located:
         raise ConfigError([Problem(rank, source, 0, "", f"cannot be read: {reason}")]) from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise ConfigError([Problem(rank, source, line, "", "the file is not UTF-8")]) from None
+        text = "the file is not UTF-8; save it as UTF-8"
+        raise ConfigError([Problem(rank, source, line, "", text)]) from None
     except RecursionError:
         raise ConfigError([Problem(rank, source, 0, "", "nested too deeply")]) from None
     except yaml.YAMLError as error:
@@ -128,17 +129,20 @@ def read_yaml(path: Path, rank: int = 0) -> Located:
 
 def read_overrides(values: Mapping[str, Any], rank: int = 0) -> Located:
     """Values from Snakemake's ``--config``, which leaves nested numbers as text."""
+    return located_values(values, rank, COMMAND_LINE, plain_scalar)
 
-    def locate(value: Any) -> Located:
-        if isinstance(value, Mapping):
-            inner: Any = {str(key): locate(item) for key, item in value.items()}
-        elif isinstance(value, Sequence) and not isinstance(value, str):
-            inner = [locate(item) for item in value]
-        else:
-            inner = plain_scalar(value) if isinstance(value, str) else value
-        return Located(inner, rank, COMMAND_LINE, 0)
 
-    return locate(values)
+def located_values(value: Any, rank: int, source: str, text: Callable[[str], Scalar]) -> Located:
+    """Values that were read elsewhere, all at one place; `text` says what a text stands for."""
+    inner: Any
+    if isinstance(value, Mapping):
+        items = value.items()
+        inner = {str(key): located_values(item, rank, source, text) for key, item in items}
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        inner = [located_values(item, rank, source, text) for item in value]
+    else:
+        inner = text(value) if isinstance(value, str) else value
+    return Located(inner, rank, source, 0)
 
 
 class _Reader:
