@@ -26,6 +26,7 @@ from mechflow.artifacts import (
     write_bytes,
 )
 from mechflow.config.problems import ConfigError
+from mechflow.figures.errors import FigureError
 from mechflow.language_models.errors import ModelSourceError
 from mechflow.studies import registry
 from tests.jobs import SPEC, curves, snakemake_object, write_curves
@@ -176,7 +177,7 @@ def test_refusals_of_the_system_need_no_traceback(
     assert "Traceback" not in (tmp_path / "job.log").read_text()
 
 
-@pytest.mark.parametrize("kind", [ConfigError, ModelSourceError, job.JobError])
+@pytest.mark.parametrize("kind", [ConfigError, FigureError, ModelSourceError, job.JobError])
 def test_what_the_user_can_solve_needs_no_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: type[Exception]
 ) -> None:

@@ -10,6 +10,7 @@ A script reads artefacts, calls one function of its study and writes what it ret
 
 import errno
 import logging
+import os
 import signal
 import sys
 import time
@@ -20,7 +21,8 @@ from typing import TYPE_CHECKING
 
 from mechflow.artifacts import ArtifactError, Batch
 from mechflow.artifacts.errors import reason
-from mechflow.config.loading import ConfigError
+from mechflow.config.problems import ConfigError
+from mechflow.figures.errors import FigureError
 from mechflow.language_models.errors import LanguageModelError
 from mechflow.task import JobError, Task
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_FOR_USERS = (ArtifactError, ConfigError, FigureError, JobError, LanguageModelError)
 _SYSTEM_REFUSALS = (
     errno.ENOSPC,
     errno.EDQUOT,
@@ -45,7 +48,7 @@ def start(snakemake: "snakemake.iocontainers.Snakemake") -> Iterator[Task]:
     """Runs the body of a stage script.
 
     The outputs appear when the body ends without an exception, all of them or none. Log records and
-    warnings go to the rule's log file.
+    warnings go to the rule's log file. What imports matplotlib is to be imported in the body.
 
     Args:
         snakemake: The object that Snakemake gives to scripts.
@@ -59,7 +62,7 @@ def start(snakemake: "snakemake.iocontainers.Snakemake") -> Iterator[Task]:
     """
     name = _describe(snakemake)
     log_file = str(snakemake.log[0]) if snakemake.log else None
-    with _logging_to(log_file), _termination_as_exit():
+    with _drawing_into_files(), _logging_to(log_file), _termination_as_exit():
         began = time.monotonic()
         try:
             with Batch() as batch:
@@ -75,6 +78,24 @@ def start(snakemake: "snakemake.iocontainers.Snakemake") -> Iterator[Task]:
         if not sys.stderr.isatty():
             # On a terminal, Snakemake's own display shows how far the workflow is.
             print(finished, file=sys.stderr)
+
+
+@contextmanager
+def _drawing_into_files() -> Iterator[None]:
+    """Has matplotlib, once it is imported, draw without a display.
+
+    A notebook passes its own backend on to all that is started from it, and matplotlib cannot be
+    imported where that backend is not installed.
+    """
+    before = os.environ.get("MPLBACKEND")
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MPLBACKEND"]
+        else:
+            os.environ["MPLBACKEND"] = before
 
 
 @contextmanager
@@ -113,7 +134,7 @@ def _explain(error: Exception, name: str, log_file: str | None) -> None:
 
 def _message_for_user(error: Exception) -> str | None:
     """What to tell the user about a failure that a traceback would not explain better."""
-    if isinstance(error, ArtifactError | ConfigError | JobError | LanguageModelError):
+    if isinstance(error, _FOR_USERS):
         return str(error)
     if isinstance(error, OSError) and error.errno in _SYSTEM_REFUSALS:
         return f"{error.filename or 'the system'}: {reason(error)}"

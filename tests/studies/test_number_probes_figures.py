@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from mechflow.artifacts import Owner, collect, read_table, write_table
 from mechflow.config.language_models import LanguageModelSource
 from mechflow.config.study import Style
+from mechflow.figures.errors import FigureError
 from mechflow.figures.save import save_figure
 from mechflow.figures.style import context
 from mechflow.statistics import clipped, mean_interval, share_interval
@@ -252,7 +253,7 @@ def test_the_configured_layer_is_shown():
     drawn, source = draw("failures", Figures(layer=1))
     assert set(source["layer"]) == {1}
     assert "decimal digits, layer 1" in {text.get_text() for text in texts(drawn)}
-    with pytest.raises(ValueError, match=r"figures.layer is 99, but the last layer .* is 5"):
+    with pytest.raises(FigureError, match=r"figures\.layer is 99, but .* are 0 to 5: .* null"):
         draw("failures", Figures(layer=99))
 
 

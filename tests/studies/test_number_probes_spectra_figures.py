@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from mechflow.artifacts import Owner, collect, read_table, write_table
 from mechflow.config.study import Style
+from mechflow.figures.errors import FigureError
 from mechflow.figures.save import save_figure
 from mechflow.figures.style import context
 from mechflow.statistics import jackknife_interval, mean_interval, share_interval
@@ -164,8 +165,10 @@ def test_scores_are_scaled_to_the_largest_and_variance_shares_are_named():
 
 def test_layers_of_small_models_are_shown_once():
     assert number_line.chosen_layers(31) == [0, 8, 15, 30]
-    assert number_line.chosen_layers(31, 99) == [0, 8, 15, 30, 31]
+    assert number_line.chosen_layers(31, 31) == [0, 8, 15, 30, 31]
     assert number_line.chosen_layers(2, None) == [0, 1]
+    with pytest.raises(FigureError, match=r"figures\.layer is 99, but .* are 0 to 31: .* null"):
+        number_line.chosen_layers(31, 99)
 
 
 # Helix or digits

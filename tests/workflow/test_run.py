@@ -119,6 +119,18 @@ def test_further_configuration_files_and_values_overlay_the_default(ran):
     assert "slow" not in plan
 
 
+@pytest.mark.parametrize("foreign", ["module://matplotlib_inline.backend_inline", "none"])
+def test_figures_are_drawn_whatever_backend_is_inherited(ran, foreign):
+    pdf = "results/figures/toy/weights.pdf"
+    before = ran.path(pdf).read_bytes()
+    ran.remove(pdf)
+    try:
+        ran.make("--", pdf, MPLBACKEND=foreign)
+        assert ran.path(pdf).read_bytes() == before
+    finally:
+        ran.restore()
+
+
 def test_a_damaged_input_is_named_and_spoils_nothing(ran):
     curves, table = "results/toy/slow/r000-001/curves.parquet", "results/tables/toy/losses.md"
     before = {name: ran.path(name).read_bytes() for name in results(ran) - {curves}}

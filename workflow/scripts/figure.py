@@ -4,12 +4,14 @@ from typing import TYPE_CHECKING
 
 from mechflow import job
 from mechflow.figures.data import FigureData, figures_section, style
-from mechflow.figures.save import save_figure
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job.start(snakemake) as task:
+    # Not before: the frame has set the backend with which matplotlib is imported.
+    from mechflow.figures.save import save_figure
+
     name, module = task.spec["figure"]["name"], task.spec["figure"]["module"]
     draw = getattr(task.module(f"figures.{module}"), f"draw_{name}")
     look = style(task.spec)

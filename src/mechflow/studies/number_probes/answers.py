@@ -87,14 +87,11 @@ def shown_layer(data: FigureData, variant: str, probe: str, wanted: int | None) 
     """The configured layer, or the one where most of the valid numbers is read.
 
     Raises:
-        ValueError: the model has no such layer.
+        FigureError: the model has no such layer.
     """
     if wanted is None:
         return outcomes.best_layer(data, variant, probe)
-    last = outcomes.last_layer(data, variant)
-    if wanted > last:
-        raise ValueError(f"figures.layer is {wanted}, but the last layer of '{variant}' is {last}")
-    return wanted
+    return outcomes.existing_layer(wanted, outcomes.last_layer(data, variant))
 
 
 def _rows(data: FigureData, variant: str, basis: str, layer: int) -> pd.DataFrame:

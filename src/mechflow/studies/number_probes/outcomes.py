@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from mechflow.figures.data import FigureData
+from mechflow.figures.errors import FigureError
 
 FIT = ["replicate", "fold"]
 """What one fit is: intervals are over these."""
@@ -85,3 +86,17 @@ def last_layer(data: FigureData, variant: str) -> int:
     """Number of the layer after the final norm."""
     table = data.table("probes")
     return int(table.loc[table["variant"] == variant, "layer"].max())
+
+
+def existing_layer(wanted: int, last: int) -> int:
+    """The layer that figures are to show.
+
+    Raises:
+        FigureError: the model has no such layer.
+    """
+    if wanted > last:
+        raise FigureError(
+            f"figures.layer is {wanted}, but the layers of the model are 0 to {last}: set it to "
+            "one of them, or to null for the one where most numbers are read"
+        )
+    return wanted

@@ -11,6 +11,7 @@ from mechflow.figures.data import FigureData
 from mechflow.studies.number_probes.config import Figures
 from mechflow.studies.number_probes.figures import palette
 from mechflow.studies.number_probes.figures.layered import model_text
+from mechflow.studies.number_probes.outcomes import existing_layer
 
 EMBEDDING, AFTER_NORM = "emb", "norm"
 _ORDERED = "viridis"
@@ -43,12 +44,13 @@ def chosen_layers(last: int, wanted: int | None = None) -> list[int]:
     Args:
         last: number of the layer after the final norm.
         wanted: the layer of the configuration.
+
+    Raises:
+        FigureError: the model has no such layer.
     """
     blocks = last - 1
     layers = {0, round(blocks / 4), round(blocks / 2), blocks}
-    if wanted is not None:
-        layers.add(min(wanted, last))
-    return sorted(layers)
+    return sorted(layers if wanted is None else {*layers, existing_layer(wanted, last)})
 
 
 def layers_upwards(axes: Axes, last: int) -> None:
