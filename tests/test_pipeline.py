@@ -188,7 +188,24 @@ def test_rules_write_the_files_that_the_pipeline_asks_for(artefact):
         "variant": "{study}/{variant}",
         "model": "models/{model}",
     }[scope]
-    assert f'{artefact}="results/{folder}/{file}"' in (RULES / f"{stage}.smk").read_text()
+    output = rf'\b{artefact}=(update\()?"{re.escape(f"results/{folder}/{file}")}"'
+    assert re.search(output, (RULES / f"{stage}.smk").read_text())
+
+
+def test_rules_wait_for_what_their_stages_declare_and_wait_for_checkpoints_only():
+    """Behind a rule that is none, Snakemake overlooks other reasons to run what waits for it."""
+    waiting = {
+        (stage.name, artefact)
+        for declared in studies().values()
+        for stage in declared.stages
+        for artefact in stage.after
+    }
+    assert waiting
+    for stage, artefact in waiting:
+        text = (RULES / f"{stage}.smk").read_text()
+        assert f'after=ancient(pipeline.after("{stage}"))' in text
+        maker = ARTEFACTS[artefact].stage
+        assert f"\ncheckpoint {maker}:\n" in (RULES / f"{maker}.smk").read_text()
 
 
 def test_every_rule_has_its_script_and_every_script_its_rule():
@@ -196,7 +213,7 @@ def test_every_rule_has_its_script_and_every_script_its_rule():
     assert rules == {file.stem for file in (ROOT / "workflow" / "scripts").glob("*.py")}
     for rule in rules:
         text = (RULES / f"{rule}.smk").read_text()
-        assert f"\nrule {rule}:\n" in text
+        assert re.search(f"^(rule|checkpoint) {rule}:$", text, re.MULTILINE)
         assert f'"../scripts/{rule}.py"' in text
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from mechflow.blocks import BLOCK_PATTERN
 from mechflow.config.root import Config
-from mechflow.language_models.folder import model_files
+from mechflow.language_models.folder import local_folder, model_files
 from mechflow.layout import ARTEFACTS, upstream_uses
 from mechflow.resolved import ResolvedStudies, dump
 from mechflow.staleness import canonical_json, code_digest
@@ -78,7 +78,8 @@ class Pipeline:
         source = self._config.models[wildcards.model]
         if source.folder is None:
             return []
-        return [str(Path(source.folder, name)) for name in model_files(Path(source.folder))]
+        folder = local_folder(source.folder)
+        return [str(folder / name) for name in model_files(folder)]
 
     def model_spec(self, wildcards: Wildcards) -> str:
         """Where a model comes from."""
@@ -96,13 +97,20 @@ class Pipeline:
 
         def stage_inputs(wildcards: Wildcards) -> Inputs:
             return {
-                artefact: self._resolved.path(
-                    artefact, wildcards.study, wildcards.variant, getattr(wildcards, "block", None)
-                )
+                artefact: self._path(artefact, wildcards)
                 for artefact in self._stage(wildcards.study, stage).reads
             }
 
         return stage_inputs
+
+    def after(self, stage: str) -> Callable[[Wildcards], list[str]]:
+        """Input function of what must be there before a stage runs, and is not read by it."""
+
+        def stage_after(wildcards: Wildcards) -> list[str]:
+            declared = self._stage(wildcards.study, stage).after
+            return [self._path(artefact, wildcards) for artefact in declared]
+
+        return stage_after
 
     def spec(self, stage: str) -> Callable[[Wildcards], str]:
         """Params function of a stage: exactly the values that it uses, as canonical JSON."""
@@ -258,6 +266,11 @@ class Pipeline:
 
     def _study_inputs(self, study: str, reads: tuple[str, ...]) -> Inputs:
         return {artefact: self._resolved.paths(artefact, study) for artefact in reads}
+
+    def _path(self, artefact: str, wildcards: Wildcards) -> str:
+        """The file of an artefact of a job's own variant and block."""
+        block = getattr(wildcards, "block", None)
+        return self._resolved.path(artefact, wildcards.study, wildcards.variant, block)
 
     def _digest(self, script: str, *modules: str) -> str:
         return code_digest((str(self._scripts / f"{script}.py"), *modules))

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+AFTER = "after"
+"""Name of a rule's inputs that must be there before the job and are not read by it."""
+
+
 def run(task: Task) -> None:
     """Runs ``mechflow.studies.<study>.<stage>.run`` and writes the artefacts that it returns.
 
@@ -25,8 +29,8 @@ def run(task: Task) -> None:
 
 
 def artefacts(task: Task) -> dict[str, Any]:
-    """All inputs of a job that reads one block, by name."""
-    return {name: _read(task, name) for name in task.input_names}
+    """All inputs of a job that reads one block, by name; what only must be there is not read."""
+    return {name: _read(task, name) for name in task.input_names if name != AFTER}
 
 
 def _read(task: Task, name: str) -> Any:

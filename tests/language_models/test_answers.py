@@ -4,9 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaConfig, PreTrainedTokenizerBase
 
 from mechflow.language_models.answers import continuations, greedy_answers, read_number
+from mechflow.language_models.errors import TokenisationError
 from mechflow.language_models.load import LanguageModel, load_language_model
+from mechflow.language_models.tokens import encode
+from tests.language_models.conftest import TinyModel
 
 PROMPTS = ["1 + 1 = 2\n" + f"{a} + {b} = " for a, b in [(7, 5), (12, 305), (40, 2), (6, 9), (8, 1)]]
 
@@ -130,10 +134,26 @@ def test_an_answer_that_merges_with_its_prompt_has_no_first_token(
     numbers_model: LanguageModel,
 ) -> None:
     assert continuations(numbers_model.tokenizer, [], []) == []
-    with pytest.raises(ValueError, match=r"'12 \+ 71'"):
+    with pytest.raises(TokenisationError, match=r"'12 \+ 71' .* end the template otherwise"):
         continuations(numbers_model.tokenizer, ["12 + 7"], ["1"])
     with pytest.raises(ValueError, match="token of its own"):
         continuations(numbers_model.tokenizer, ["12 + 7 = "], [""])
+
+
+def test_an_answer_follows_the_prompt_and_not_what_the_tokenizer_appends(
+    appending: PreTrainedTokenizerBase, tiny_model: TinyModel
+) -> None:
+    language_model = dataclasses.replace(tiny_model(LlamaConfig), tokenizer=appending)
+    prompts = encode(appending, PROMPTS, [{}] * len(PROMPTS), ["last"]).ids
+    front = appending("")["input_ids"][:-1]
+    for text, ids, answer in zip(
+        PROMPTS, prompts, greedy_answers(language_model, prompts, max_new_tokens=4), strict=True
+    ):
+        fed = [*front, *appending(text, add_special_tokens=False)["input_ids"]]
+        assert list(ids) == fed
+        assert list(answer.ids) == naive_tokens(language_model, fed, 4)[: len(answer.ids)]
+    [added] = continuations(appending, [PROMPTS[0]], ["346"])
+    assert appending.convert_ids_to_tokens(added) == ["3", "4", "6"]
 
 
 def test_a_wrong_key_in_the_cache_would_be_noticed(language_model: LanguageModel) -> None:

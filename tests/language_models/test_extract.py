@@ -19,11 +19,14 @@ from transformers import (
     PreTrainedTokenizerBase,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen2MoeConfig,
+    Qwen2MoeForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
 
 from mechflow.language_models import extract
+from mechflow.language_models.errors import UnsupportedModelError
 from mechflow.language_models.extract import (
     NonFiniteStateError,
     States,
@@ -37,6 +40,12 @@ from mechflow.language_models.templates import render
 from mechflow.language_models.tokens import Encoded, encode
 
 NUMBERS = [(a, b) for a in (3, 40, 41, 500) for b in (0, 7, 70, 71, 712)]
+EXPERTS = {
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
+}
 ARCHITECTURES: dict[str, tuple[type[PreTrainedConfig], type[PreTrainedModel], dict[str, object]]]
 ARCHITECTURES = {
     "llama": (LlamaConfig, LlamaForCausalLM, {}),
@@ -44,6 +53,19 @@ ARCHITECTURES = {
     "qwen2": (Qwen2Config, Qwen2ForCausalLM, {}),
     "qwen3": (Qwen3Config, Qwen3ForCausalLM, {"head_dim": 8}),
     "mistral": (MistralConfig, MistralForCausalLM, {"sliding_window": 12}),
+    # Windows that no layer uses, though a prompt is longer than 2 tokens.
+    "qwen2_moe": (Qwen2MoeConfig, Qwen2MoeForCausalLM, EXPERTS | {"sliding_window": 0}),
+    "window_0": (LlamaConfig, LlamaForCausalLM, {"sliding_window": 0}),
+    "window_off": (
+        LlamaConfig,
+        LlamaForCausalLM,
+        {"sliding_window": 2, "use_sliding_window": False},
+    ),
+    "window_unused": (
+        Gemma3TextConfig,
+        Gemma3ForCausalLM,
+        {"sliding_window": 2, "head_dim": 8, "layer_types": ["full_attention"] * 3},
+    ),
 }
 
 
@@ -92,7 +114,8 @@ def one_by_one(language_model: LanguageModel, prompts: Encoded) -> States:
     )
     rows = []
     for ids, wanted in zip(prompts.ids, prompts.positions, strict=True):
-        output = language_model.model(torch.tensor([ids]), output_hidden_states=True)
+        tokens = torch.tensor([ids])
+        output = language_model.model(tokens, output_hidden_states=True, use_cache=False)
         *streams, normalized = output.hidden_states
         layers = (*streams, before_norm.pop(), normalized)
         rows.append(torch.stack([layer[0, wanted] for layer in layers]))
@@ -230,7 +253,8 @@ def test_prompts_longer_than_the_window_are_refused(
 ) -> None:
     template = "{a} + {b} " + "=" * 20
     language_model = tiny(name, digits)
-    with pytest.raises(ValueError, match=r"longer than the 12 .* \(sliding_window\)"):
+    said = r"longer than the 12 .* \(sliding_window in config.json\): use a shorter template"
+    with pytest.raises(UnsupportedModelError, match=said):
         hidden_states(language_model, encoded(digits, ["last"], template))
     prompts = encoded(digits, ["b"], template)
     assert_close(hidden_states(language_model, prompts), one_by_one(language_model, prompts))
@@ -239,7 +263,7 @@ def test_prompts_longer_than_the_window_are_refused(
 def test_attention_without_masks_is_refused(digits: PreTrainedTokenizerBase) -> None:
     language_model = tiny("llama", digits)
     language_model.model.config._attn_implementation = "flash_attention_2"
-    with pytest.raises(ValueError, match="'flash_attention_2' takes no mask"):
+    with pytest.raises(UnsupportedModelError, match="'flash_attention_2' takes no mask"):
         hidden_states(language_model, encoded(digits))
 
 

@@ -1,15 +1,35 @@
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+from transformers import (
+    CohereConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GraniteConfig,
+    NanoChatConfig,
+    PreTrainedConfig,
+)
 
 from mechflow.language_models.load import LanguageModel, load_language_model
+from mechflow.language_models.partial_runs import run_prefix, run_recorded, unembed
 from mechflow.language_models.patching import CleanRuns, Tokens, interchange, run_pairs
+from tests.language_models.conftest import TinyModel
 
 TOKENS: list[Tokens] = ["last", "operand"]
+SCALED: dict[str, tuple[type[PreTrainedConfig], dict[str, float]]] = {
+    "gemma2": (Gemma2Config, {"final_logit_softcapping": 3.0, "attn_logit_softcapping": 1.0}),
+    "cohere": (CohereConfig, {"logit_scale": 0.3}),
+    "granite": (
+        GraniteConfig,
+        {"logits_scaling": 3.0, "residual_multiplier": 0.5, "embedding_multiplier": 4.0},
+    ),
+    "nanochat": (NanoChatConfig, {"final_logit_softcapping": 3.0}),
+}
+"""Models that scale or softly cap what they compute, well within the range of tiny ones."""
 
 
 @pytest.fixture(scope="module")
@@ -17,32 +37,18 @@ def llama(tiny_llama_folder: Path) -> LanguageModel:
     return load_language_model(tiny_llama_folder, dtype=torch.float32)
 
 
-@pytest.fixture(scope="module")
-def gemma(llama: LanguageModel) -> LanguageModel:
-    """Scaled embeddings, and every other block sees 4 tokens only: fewer than come before."""
-    config = Gemma3TextConfig(
-        vocab_size=len(llama.tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-        sliding_window=4,
-        layer_types=["sliding_attention", "full_attention"] * 2,
-        initializer_range=0.3,
-        max_position_embeddings=64,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = Gemma3ForCausalLM(config).eval()
-    return LanguageModel(model=model, tokenizer=llama.tokenizer)
-
-
-@pytest.fixture(scope="module", params=["llama", "gemma"])
-def language_model(request: pytest.FixtureRequest) -> LanguageModel:
-    model: LanguageModel = request.getfixturevalue(request.param)
-    return model
+@pytest.fixture(scope="module", params=["llama", "gemma", *SCALED])
+def language_model(
+    request: pytest.FixtureRequest, llama: LanguageModel, tiny_model: TinyModel
+) -> LanguageModel:
+    if request.param == "llama":
+        return llama
+    if request.param == "gemma":
+        # Scaled embeddings, and every other block sees 4 tokens only: fewer than come before.
+        kinds = ["sliding_attention", "full_attention"] * 2
+        return tiny_model(Gemma3TextConfig, sliding_window=4, layer_types=kinds)
+    config_class, special = SCALED[request.param]
+    return tiny_model(config_class, **special)
 
 
 class Pairs:
@@ -85,21 +91,54 @@ def full_run(
     """
     states: dict[int, Tensor] = {}
 
-    def hook(at: int) -> Callable[[object, object, Tensor], Tensor]:
-        def replace(_: object, __: object, output: Tensor) -> Tensor:
-            new = change(output[0])[None] if at == layer else output
-            states[at] = new[0]
-            return new
+    def changed(at: int, stream: Tensor) -> Tensor:
+        new = change(stream[0])[None] if at == layer else stream
+        states[at] = new[0]
+        return new
 
-        return replace
+    def before(_: object, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (changed(0, args[0]), *args[1:])
 
-    modules = [language_model.embed, *language_model.blocks, language_model.final_norm]
-    handles = [module.register_forward_hook(hook(at)) for at, module in enumerate(modules)]
+    def after(at: int) -> Callable[[object, object, Tensor], Tensor]:
+        return lambda _, __, output: changed(at, output)
+
+    modules = [*language_model.blocks, language_model.final_norm]
+    handles = [module.register_forward_hook(after(i + 1)) for i, module in enumerate(modules)]
+    handles.append(language_model.blocks[0].register_forward_pre_hook(before))
     with torch.no_grad():
         logits = language_model.model(torch.tensor([ids]), use_cache=False).logits[0, -1]
     for handle in handles:
         handle.remove()
-    return torch.stack([states[at] for at in range(len(modules))]), logits.log_softmax(-1)
+    return torch.stack([states[at] for at in range(len(modules) + 1)]), logits.log_softmax(-1)
+
+
+@torch.no_grad()
+def test_logits_are_made_as_the_models_own_forward_makes_them(
+    language_model: LanguageModel, pairs: Pairs
+) -> None:
+    for prompt, (first, _) in zip(pairs.base, pairs.operands, strict=True):
+        ids = torch.tensor([prompt])
+        own = language_model.model(ids, use_cache=False).logits[:, -1]
+        run = run_recorded(
+            language_model, ids[:, first:], run_prefix(language_model, ids[:, :first])
+        )
+        unembedded = unembed(language_model, language_model.final_norm(run.streams[-1]), run)
+        torch.testing.assert_close(run.logits, own, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(unembedded, own, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SCALED)
+@torch.no_grad()
+def test_each_scale_and_cap_that_is_tried_changes_the_logits(
+    name: str, tiny_model: TinyModel, pairs: Pairs
+) -> None:
+    config_class, special = SCALED[name]
+    ids = torch.tensor(pairs.base[:1])
+    tried = tiny_model(config_class, **special).model(ids).logits
+    for key in special:
+        without = special | {key: 1e4 if key.endswith("capping") else 1.0}
+        plain = tiny_model(config_class, **without).model(ids).logits
+        assert (tried - plain).norm() > 0.05 * plain.norm(), key
 
 
 @pytest.mark.parametrize("tokens", TOKENS)
@@ -203,10 +242,7 @@ def test_a_random_direction_moves_every_state_as_far_to_somewhere_else(
 
 def _itself(runs: CleanRuns) -> CleanRuns:
     """The same pairs with each base prompt as its own source."""
-    groups = tuple(
-        type(group)(group.rows, group.width, group.base, group.base, group.calls)
-        for group in runs.groups
-    )
+    groups = tuple(dataclasses.replace(group, source=group.base.streams) for group in runs.groups)
     return CleanRuns(runs.language_model, runs.base, runs.base, groups)
 
 
@@ -252,6 +288,8 @@ def test_the_model_is_left_as_it_was(language_model: LanguageModel, pairs: Pairs
     again = interchange(runs, 1)
     assert torch.equal(first.states, again.states)
     assert all(not block._forward_hooks for block in language_model.blocks)
+    assert not language_model.backbone._forward_hooks
+    assert "forward" not in vars(language_model.backbone)
     after = full_run(language_model, pairs.base[0], 0)
     assert all(torch.equal(x, y) for x, y in zip(before, after, strict=True))
 
@@ -282,14 +320,3 @@ def test_what_cannot_be_patched_is_refused(llama: LanguageModel, pairs: Pairs) -
         interchange(runs, 0, control="random_direction")
     with pytest.raises(ValueError, match="no pair"):
         run_pairs(llama, [], [], [])
-
-
-def test_logits_that_are_no_plain_unembedding_are_refused(
-    gemma: LanguageModel, pairs: Pairs
-) -> None:
-    gemma.model.config.final_logit_softcapping = 1.0
-    try:
-        with pytest.raises(ValueError, match="not the unembedding"):
-            pairs.run(gemma)
-    finally:
-        gemma.model.config.final_logit_softcapping = None

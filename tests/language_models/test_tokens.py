@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Regex, Tokenizer, pre_tokenizers
+from tokenizers import Regex, Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -88,6 +89,50 @@ def test_a_token_in_front_of_the_prompt_is_no_operand(whole: PreTrainedTokenizer
     assert {prompt[0] for prompt in found.ids} == {whole.bos_token_id}
     assert found.positions.tolist() == [[1, 4, 5]] * 4
     assert found.operand_tokens["a"] == ((1, 2),) * 4
+
+
+def test_a_token_that_is_appended_is_no_token_of_a_prompt(
+    appending: PreTrainedTokenizerBase,
+) -> None:
+    front = [token for token in appending.tokenize("", add_special_tokens=True) if token == "<s>"]
+    found = encoded(appending)
+    assert appending.convert_ids_to_tokens(list(found.ids[1])) == [
+        *front,
+        *"120",
+        *["Ġ+", "Ġ", "7", "Ġ="],
+    ]
+    plain = torch.tensor([[0, 4, 5], [2, 5, 6], [0, 3, 4], [1, 6, 7]])
+    assert torch.equal(found.positions, plain + len(front))
+    last = encoded(appending, "{a} + {b}", ["last", "b"]).positions
+    assert torch.equal(last[:, 0], last[:, 1])
+    with pytest.raises(TokenisationError, match="the prompt '' has no token"):
+        encode(appending, [""], [{}], ["last"])
+
+
+def test_an_end_of_text_that_the_prompt_itself_has_is_read(
+    appending: PreTrainedTokenizerBase,
+) -> None:
+    found = encoded(appending, "{a} + {b}</s>")
+    for ids, (_, b, last) in zip(found.ids, found.positions.tolist(), strict=True):
+        assert last == len(ids) - 1 == b + 1
+        assert ids[last] == appending.eos_token_id
+
+
+@pytest.mark.parametrize("trimmed", [False, True])
+def test_a_space_at_the_end_is_the_last_token(
+    appending: PreTrainedTokenizerBase, trimmed: bool
+) -> None:
+    """Also where a token's characters are given without the spaces around them."""
+    backend = appending.backend_tokenizer
+    backend.post_processor = processors.Sequence(
+        [processors.ByteLevel(trim_offsets=trimmed), backend.post_processor]
+    )
+    covered = appending("1 = ", return_offsets_mapping=True)["offset_mapping"][-2]
+    assert covered == ((4, 4) if trimmed else (3, 4))
+    found = encoded(appending, "{a} + {b} = ", ["b", "last"])
+    for ids, (b, last) in zip(found.ids, found.positions.tolist(), strict=True):
+        assert appending.convert_ids_to_tokens(list(ids[b + 1 :])) == ["Ġ=", "Ġ"]
+        assert last == len(ids) - 1
 
 
 def test_operands_are_found_behind_an_example(digits: PreTrainedTokenizerBase) -> None:

@@ -13,7 +13,7 @@ from mechflow.artifacts import SCHEMAS, Owner, Shards, ShardWriter, collect
 from mechflow.periods import number_spectrum
 from mechflow.seeds import Seeds
 from mechflow.statistics import jackknife_interval
-from mechflow.studies.number_probes import exchange, geometry, interventions, spectra
+from mechflow.studies.number_probes import geometry, interventions, spectra
 from mechflow.studies.number_probes.config import Geometry, Interchange, ReadoutSpectra
 from mechflow.svd import effective_rank
 from tests.studies.test_modular_addition_figures import of
@@ -189,43 +189,6 @@ def test_spectra_list_every_replicate_layer_and_period_once() -> None:
     assert functions.shape == (2, 3, 2, LIMIT)
     norms = functions.double().norm(dim=-1)
     torch.testing.assert_close(norms, torch.ones_like(norms))
-
-
-# Pairs of prompts
-
-
-def drawn(wanted: int, digits: int = 2, limit: int = LIMIT, seed: int = 0) -> pd.DataFrame:
-    return exchange.draw_pairs(wanted, digits, limit, np.random.default_rng(seed))
-
-
-@pytest.mark.parametrize(("digits", "limit"), [(2, 100), (2, 150), (2, 1000), (1, 10), (1, 1000)])
-def test_pairs_differ_in_an_operand_of_as_many_digits(digits: int, limit: int) -> None:
-    pairs = drawn(100, digits, limit)
-    assert len(pairs) == 100
-    a, b, other = (pairs[name] for name in ("a", "b", "other"))
-    assert (b != other).all()
-    for operand in (a, b, other):
-        assert (operand.astype(str).str.len() == digits).all()
-    assert (a + b < limit).all()
-    assert (a + other < limit).all()
-    assert not pairs.duplicated().any()
-
-
-def test_pairs_are_drawn_by_the_generator_alone() -> None:
-    pd.testing.assert_frame_equal(drawn(50), drawn(50))
-    assert not drawn(50).equals(drawn(50, seed=1))
-
-
-def test_all_pairs_are_drawn_if_as_many_are_wanted() -> None:
-    pairs = drawn(10**6, 2, 25)
-    operands = range(10, 25)
-    naive = [
-        (a, b, other)
-        for a in operands for b in operands for other in operands
-        if b != other and a + b < 25 and a + other < 25
-    ]  # fmt: skip
-    assert sorted(pairs.itertuples(index=False, name=None)) == naive
-    assert drawn(5, 2, 10).empty
 
 
 # Interchange on a language model

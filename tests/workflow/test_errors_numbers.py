@@ -1,5 +1,6 @@
 """What users of language models are told when it cannot work; one run meets all of it."""
 
+import json
 import subprocess
 from typing import Any
 
@@ -25,14 +26,16 @@ OVERLAY: dict[str, Any] = {
         "digits": {"folder": "my_model"},
         "numbers": {"folder": "numbers"},
         "loud": {"folder": "loud"},
+        "both_ways": {"folder": "both_ways"},
     },
     "studies": {
         STUDY: {
-            "run": ["gated", "merging", "loud", "crowded"],
+            "run": ["gated", "merging", "both_ways", "loud", "crowded"],
             "defaults": {"model": {"name": "digits"}, "prompts": {"sample": 50}},
             "variants": {
                 "gated": {"model": {"name": "llama"}},
                 "merging": {"model": {"name": "numbers"}, "prompts": {"template": "{a}, {b}0"}},
+                "both_ways": {"model": {"name": "both_ways"}},
                 "loud": {"model": {"name": "loud"}, "extraction": {"dtype": "float16"}},
                 "crowded": {},
             },
@@ -47,8 +50,13 @@ SAID = {
         "use a packaged model or one in a local folder",
     ],
     "merging": [
-        "extract (study=number_probes, variant=merging): the token '390' of the prompt '2, 390' "
+        "check (study=number_probes, variant=merging): the token '390' of the prompt '2, 390' "
         "holds more than operand b, which is '39': put a space or a line break between them"
+    ],
+    "both_ways": [
+        "check (study=number_probes, variant=both_ways): LlamaForCausalLM cannot be read: prompts "
+        "that share their beginnings give other states than each prompt alone",
+        "(config.json says is_causal: false)",
     ],
     "loud": [
         "extract (study=number_probes, variant=loud): NaN or infinity in the hidden state at "
@@ -68,6 +76,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = offline(folder, save_digit_llama(folder / "digits"), OVERLAY)
     workspace.write("src/sitecustomize.py", GUARD + SMALL_DISK)
     save_number_llama(folder / "numbers")
+    config = save_digit_llama(folder / "both_ways") / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "is_causal": False}))
     loud = save_digit_llama(folder / "loud") / "model.safetensors"
     tensors = load_file(loud)
     tensors["model.norm.weight"] *= 1e6  # more than float16 holds
@@ -108,7 +118,17 @@ def test_no_traceback_and_no_token_is_shown(
 def test_nothing_is_left_behind(
     failed: "subprocess.CompletedProcess[str]", workspace: Workspace
 ) -> None:
-    left = sorted(workspace.path(f"results/{STUDY}").rglob("*"))
-    assert {file.name for file in left if file.is_file()} == {"prompts.parquet"}
+    left = {
+        variant: {path.name for path in workspace.path(f"results/{STUDY}/{variant}").rglob("*.*")}
+        for variant in SAID
+    }
+    only_asked, checked = {"prompts.parquet"}, {"prompts.parquet", "check.parquet"}
+    assert left == {
+        "gated": only_asked,
+        "merging": only_asked,
+        "both_ways": only_asked,
+        "loud": checked,
+        "crowded": checked,
+    }
     assert not workspace.path("results/models/llama/files.parquet").exists()
     assert network_use(workspace) == ""

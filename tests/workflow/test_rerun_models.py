@@ -36,11 +36,12 @@ CONFIG: dict[str, Any] = {
     },
 }
 VARIANTS = ("studies", "number_probes", "variants")
-SHARED = {"prompts", "extract", "behaviour", "geometry"}
+SHARED = {"prompts", "check", "extract", "behaviour", "geometry"}
 FROM_READOUT = {"readout", "spectra", "interventions"}
 FROM_FOLDS = {"folds", "probe", *FROM_READOUT}
 FROM_EXTRACT = {"extract", "geometry", "probe", *FROM_READOUT}
-FROM_MODEL = {"behaviour", *FROM_EXTRACT}
+FROM_NUMBER_FORMAT = {"behaviour", *FROM_EXTRACT}
+FROM_MODEL = {"check", *FROM_NUMBER_FORMAT}
 FROM_PROMPTS = {"prompts", *FROM_MODEL}
 
 
@@ -64,8 +65,8 @@ EDITS: dict[str, tuple[Edit, set[str]]] = {
     "nothing": (lambda workspace: None, set()),
     # Values
     "template": (default("{a} plus {b}", "prompts", "template"), jobs(FROM_PROMPTS)),
-    "position": (default("last", "extraction", "position"), jobs(FROM_EXTRACT)),
-    "number format": (default("float32", "extraction", "dtype"), jobs(FROM_MODEL)),
+    "position": (default("last", "extraction", "position"), jobs({"check", *FROM_EXTRACT})),
+    "number format": (default("float32", "extraction", "dtype"), jobs(FROM_NUMBER_FORMAT)),
     "folds": (default(4, "folds", "folds"), jobs(FROM_FOLDS)),
     "learning rate": (default(0.1, "readout", "lr"), jobs(FROM_READOUT)),
     "least squares": (default(False, "probe", "published_inverse"), jobs({"probe"})),
@@ -85,7 +86,9 @@ EDITS: dict[str, tuple[Edit, set[str]]] = {
         jobs(FROM_READOUT, ("other",)),
     ),
     "variant that does not run": (set_key(CONFIG, 0.1, *VARIANTS, "idle", "readout", "lr"), set()),
-    "pairs": (default(3, "interventions", "pairs"), jobs({"interventions"})),
+    # The check runs again, and what only waited for it does not.
+    "pairs": (default(3, "interventions", "pairs"), jobs({"check", "interventions"})),
+    "digits": (default(1, "interventions", "operand_digits"), jobs({"check", "interventions"})),
     # Models
     "a model that nothing uses": (set_key(CONFIG, {"folder": "x"}, "models", "idle"), set()),
     "revision": (
@@ -107,17 +110,25 @@ EDITS: dict[str, tuple[Edit, set[str]]] = {
     # Code
     "geometry": (code(f"{STUDY}/geometry.py"), jobs({"geometry"})),
     "prompts": (code(f"{STUDY}/prompts.py"), jobs(FROM_PROMPTS)),
-    "tries": (code(f"{PACKAGE}/trie.py"), jobs(FROM_EXTRACT)),
+    "tries": (code(f"{PACKAGE}/trie.py"), jobs({"check", *FROM_EXTRACT})),
     "tokens": (code(f"{PACKAGE}/tokens.py"), jobs(FROM_MODEL)),
     "patching": (code(f"{PACKAGE}/patching.py"), jobs({"interventions"})),
-    "reading answers": (code(f"{PACKAGE}/answers.py"), jobs({"behaviour", "interventions"})),
+    "self-check": (code(f"{PACKAGE}/self_check.py"), jobs({"check"})),
+    "partial runs": (
+        code(f"{PACKAGE}/partial_runs.py"),
+        jobs({"check", "behaviour", "interventions"}),
+    ),
+    "reading answers": (
+        code(f"{PACKAGE}/answers.py"),
+        jobs({"check", "behaviour", "interventions"}),
+    ),
     "download": (
         code(f"{PACKAGE}/wheels.py"),
         {"fetch/mine", "fetch/online"} | jobs(FROM_MODEL),
     ),
     "codes": (code("mechflow/probes/bases.py"), jobs(FROM_READOUT)),
     "training of probes": (code("mechflow/probes/readout_training.py"), jobs(FROM_READOUT)),
-    "ridge": (code("mechflow/probes/ridge.py"), jobs({"probe"})),
+    "ridge": (code("mechflow/probes/ridge.py"), jobs({"probe", *FROM_READOUT})),
     "ridge over folds": (code("mechflow/probes/folded_ridge.py"), jobs({"probe"})),
     "helix": (code("mechflow/helix.py"), jobs({"geometry"})),
     "comment": (replace(f"{PACKAGE}/trie.py", "# ", "# Truly: "), set()),

@@ -111,7 +111,7 @@ class Workspace:
         """Environment in which the copy of the package is the one that is imported."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         own = {"PATH": path, "PYTHONPATH": str(self.folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-        return {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", **own, **extra}
+        return {**os.environ, "OMP_NUM_THREADS": "1", **own, **extra}
 
     def start(self, *arguments: str, **extra: str) -> "subprocess.Popen[str]":
         """Starts Snakemake in a process group of its own."""
@@ -161,7 +161,13 @@ class Workspace:
 
         What replicates share is ``study/stage/variant``, and a language model ``fetch/model``.
         """
-        return {job(path, rule) for path, (rule, stale) in self.plan(*arguments).items() if stale}
+        plan = self.plan(*arguments)
+        stale = _stale(plan)
+        if any("/check/" in name for name in stale):
+            # Snakemake plans again when the check has passed.
+            others = sorted({rule for rule, _ in plan.values()} - {"check"})
+            stale |= _stale(self.plan("--allowed-rules", *others, *arguments))
+        return stale
 
     def pretend_made(self) -> None:
         """Puts a file of text under the name of every result and tells Snakemake it is made.
@@ -189,13 +195,13 @@ def scaled(folder: Path, study: str, overlay: str) -> Workspace:
 def results(workspace: Workspace) -> dict[str, bytes]:
     """Content of every result, by its path below ``results``; of a model, only the list of files.
 
-    A local model's files are links.
+    A local model's files are links; hidden files are notes that jobs make for themselves.
     """
     folder = workspace.folder / "results"
     return {
         str(file.relative_to(folder)): file.read_bytes()
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and not file.is_symlink()
+        if file.is_file() and not file.is_symlink() and not file.name.startswith(".")
     }
 
 
@@ -209,6 +215,10 @@ def script(snakemake: "subprocess.Popen[str]", stage: str) -> psutil.Process | N
         if len(words) == 2 and words[1].endswith(f".{stage}.py"):
             return child
     return None
+
+
+def _stale(plan: dict[str, tuple[str, bool]]) -> set[str]:
+    return {job(path, rule) for path, (rule, stale) in plan.items() if stale}
 
 
 def job(path: str, rule: str) -> str:

@@ -2,6 +2,7 @@
 rule behaviour:
     input:
         unpack(pipeline.inputs("behaviour")),
+        after=ancient(pipeline.after("behaviour")),
     output:
         behaviour="results/{study}/{variant}/behaviour.parquet",
     log:

@@ -2,6 +2,7 @@
 rule extract:
     input:
         unpack(pipeline.inputs("extract")),
+        after=ancient(pipeline.after("extract")),
     output:
         extraction="results/{study}/{variant}/extraction.parquet",
         states="results/{study}/{variant}/states/index.parquet",

@@ -2,6 +2,7 @@
 rule interventions:
     input:
         unpack(pipeline.inputs("interventions")),
+        after=ancient(pipeline.after("interventions")),
     output:
         interventions="results/{study}/{variant}/{block}/interventions.parquet",
     log:

@@ -110,6 +110,18 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
         Column("bytes", "int64", "its size [bytes]"),
         Column("sha256", "string", "SHA-256 of its contents"),
     ),
+    "check": (
+        Column(
+            "quantity",
+            "string",
+            "states: largest error of a packed prompt's state, relative to its norm; "
+            "patched_runs: largest error of a patched run, relative to the distance between both "
+            "prompts; pairs_left_out: pairs of numbers that cannot be exchanged",
+        ),
+        Column("value", "float64", "error [1] or number of pairs [1]"),
+        Column("allowed", "float64", "the largest value with which a study goes on; NaN for any"),
+        Column("n", "int64", "prompts, pairs tried, or pairs that can be exchanged"),
+    ),
     "states": (
         Column("file", "string", "name of a file of hidden states, beside this table"),
         Column("first", "int64", "number of its first example"),

@@ -11,8 +11,10 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
+from mechflow.language_models.errors import TokenisationError
 from mechflow.language_models.load import LanguageModel
 from mechflow.language_models.partial_runs import last_logits
+from mechflow.language_models.tokens import prompt_tokens
 
 NUMBER = re.compile(r"\s*([0-9]+)")
 NUMBER_HAS_ENDED = re.compile(r"[0-9][^0-9]")
@@ -45,18 +47,19 @@ def continuations(
     is the next token of a model that answers so.
 
     Raises:
-        ValueError: if an answer is empty, or merges with the end of its prompt into other tokens,
-            so that no next token begins it.
+        TokenisationError: if an answer is empty, or merges with the end of its prompt into other
+            tokens, so that no next token begins it.
     """
     texts = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
-    if not texts:
-        return []
+    whole, before = (prompt_tokens(tokenizer, side)[0] for side in (texts, prompts))
     found = []
-    whole, before = tokenizer(texts)["input_ids"], tokenizer(list(prompts))["input_ids"]
     for text, ids, prompt_ids in zip(texts, whole, before, strict=True):
         if ids[: len(prompt_ids)] != prompt_ids or len(ids) == len(prompt_ids):
-            raise ValueError(f"in {text!r} the answer does not begin with a token of its own")
-        found.append(tuple(ids[len(prompt_ids) :]))
+            raise TokenisationError(
+                f"in {text!r} the answer does not begin with a token of its own: end the template "
+                "otherwise, with or without a space"
+            )
+        found.append(ids[len(prompt_ids) :])
     return found
 
 

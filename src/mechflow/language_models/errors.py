@@ -10,7 +10,11 @@ class ModelSourceError(LanguageModelError):
 
 
 class TokenisationError(LanguageModelError, ValueError):
-    """An operand that cannot be told apart in the tokens."""
+    """Text whose tokens do not allow what is asked of them."""
+
+
+class UnsupportedModelError(LanguageModelError):
+    """An architecture of which this package would compute something else than the model does."""
 
 
 class NonFiniteStateError(LanguageModelError):

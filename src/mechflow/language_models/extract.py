@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
-from mechflow.language_models.errors import NonFiniteStateError
+from mechflow.language_models.errors import NonFiniteStateError, UnsupportedModelError
 from mechflow.language_models.load import LanguageModel
 from mechflow.language_models.tokens import Encoded
 from mechflow.language_models.trie import ROOT, Pack, ancestor_mask, pack_prompts
@@ -60,8 +61,8 @@ def hidden_states(
 
     Raises:
         NonFiniteStateError: if a state has a NaN or infinite value.
-        ValueError: if a prompt is longer than the tokens that the model attends to, or the model's
-            attention takes no mask.
+        UnsupportedModelError: if a prompt is longer than the tokens that the model attends to, its
+            attention takes no mask, or its blocks hand on more than one residual stream.
     """
     if packs_per_forward is None:
         packs_per_forward = PACKS_PER_FORWARD.get(
@@ -89,6 +90,7 @@ def unshared_hidden_states(
 
     Raises:
         NonFiniteStateError: if a state has a NaN or infinite value.
+        UnsupportedModelError: if the model's blocks hand on more than one residual stream.
     """
     states = _empty(language_model, encoded)
     by_length = sorted(range(len(encoded.ids)), key=lambda i: len(encoded.ids[i]))
@@ -140,21 +142,33 @@ def _check_attention(language_model: LanguageModel, longest: int) -> None:
     """Refuses a model for which one causal mask in all layers is not right.
 
     Raises:
-        ValueError: as `hidden_states`.
+        UnsupportedModelError: as `hidden_states`.
     """
     config = language_model.backbone.config
     if config._attn_implementation not in ("sdpa", "eager"):
-        raise ValueError(
+        raise UnsupportedModelError(
             f"the attention '{config._attn_implementation}' takes no mask: load the model with "
             "'sdpa' or 'eager'"
         )
-    for name in ("sliding_window", "attention_chunk_size"):
-        reach = getattr(config, name, None)
-        if reach is not None and longest > reach:
-            raise ValueError(
+    for key, reach in _windows(config):
+        if longest > reach:
+            raise UnsupportedModelError(
                 f"a prompt of {longest} tokens is longer than the {reach} that some layers of the "
-                f"model attend to ({name})"
+                f"model attend to ({key} in config.json): use a shorter template"
             )
+
+
+def _windows(config: PreTrainedConfig) -> Iterator[tuple[str, int]]:
+    """How many tokens some layers attend to, by the key that says so; 0 and null say nothing."""
+    kinds = getattr(config, "layer_types", None)
+    for key, kind in (
+        ("sliding_window", "sliding_attention"),
+        ("attention_chunk_size", "chunked_attention"),
+    ):
+        reach = getattr(config, key, None)
+        is_used = kind in kinds if kinds else getattr(config, f"use_{key}", True)
+        if reach and is_used:
+            yield key, reach
 
 
 def _read_packs(
@@ -199,6 +213,12 @@ def _reading(
     rows = rows.to(language_model.device)
 
     def keep(site: str, stream: Tensor) -> None:
+        if stream.dim() != 3:
+            raise UnsupportedModelError(
+                f"{type(language_model.model).__name__} has {len(stream)} residual streams side by "
+                f"side at {site}, [{', '.join(map(str, stream.shape))}]: only models with one can "
+                "be read"
+            )
         # Indexing copies, so that the activations of the other tokens can be freed.
         found[site] = stream.flatten(0, 1)[rows]
 

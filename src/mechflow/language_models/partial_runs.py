@@ -1,11 +1,14 @@
 """Running a language model from a layer on, behind tokens whose keys and values are kept.
 
 A block is called with the very arguments that the model's own forward pass gave it (positions,
-masks, the kept keys and values), so nothing of an architecture is written down a second time.
+masks, the kept keys and values), and logits are made by the model's own forward pass around its
+blocks, so nothing of an architecture is written down a second time. Whether that is right for a
+model, `self_check` finds out.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +26,20 @@ class Call:
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run of the whole model, and what it takes to run its later part again."""
+
+    streams: Float[Tensor, "site pairs pos d_model"]
+    """The residual stream at every layer, the last before the final norm."""
+    logits: Float[Tensor, "pairs vocab"]
+    """Behind the last token."""
+    calls: tuple[Call, ...]
+    """How each block was called."""
+    output: Any
+    """What the backbone returned around its final states."""
 
 
 class _KeptLayer(DynamicLayer):
@@ -71,14 +88,11 @@ def last_logits(
 
 def run_recorded(
     language_model: LanguageModel, ids: Int[Tensor, "pairs pos"], prefix: Cache | None
-) -> tuple[Float[Tensor, "site pairs pos d_model"], Float[Tensor, "pairs vocab"], list[Call]]:
-    """The residual stream at every layer, the logits at the end, and how each block was called.
-
-    Raises:
-        ValueError: if the logits of the model are not the unembedding of its final norm.
-    """
+) -> Recorded:
+    """Runs the model behind kept tokens, and keeps what passes between its parts."""
     streams: list[Tensor] = []
     calls: list[Call] = []
+    outputs: list[Any] = []
 
     def record(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         streams.append(args[0])
@@ -86,39 +100,62 @@ def run_recorded(
         if len(calls) == language_model.n_layers:
             streams.append(_stream(output))
 
+    def keep(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+        outputs.append(replace(output, last_hidden_state=None))
+
     handles = [
         block.register_forward_hook(record, with_kwargs=True) for block in language_model.blocks
     ]
+    handles.append(language_model.backbone.register_forward_hook(keep))
     try:
         logits = last_logits(language_model, ids, prefix)
     finally:
         for handle in handles:
             handle.remove()
-    unembedded = unembed(language_model, language_model.final_norm(streams[-1]))
-    if not torch.allclose(unembedded, logits, rtol=1e-2, atol=1e-2):
-        raise ValueError("the logits of this model are not the unembedding of its final norm")
-    return torch.stack(streams), logits, calls
+    return Recorded(torch.stack(streams), logits, tuple(calls), outputs[0])
 
 
 def run_from(
     language_model: LanguageModel,
     stream: Float[Tensor, "pairs pos d_model"],
-    calls: Sequence[Call],
+    recorded: Recorded,
     layer: int,
 ) -> Iterator[Float[Tensor, "pairs pos d_model"]]:
     """The given residual stream of a layer, that of every later one, and the final norm's."""
     yield stream
-    for block, call in zip(language_model.blocks[layer:], calls[layer:], strict=True):
+    for block, call in zip(language_model.blocks[layer:], recorded.calls[layer:], strict=True):
         stream = _stream(block(stream, *call.args, **call.kwargs))
         yield stream
     yield language_model.final_norm(stream)
 
 
 def unembed(
-    language_model: LanguageModel, normalized: Float[Tensor, "pairs pos d_model"]
+    language_model: LanguageModel,
+    normalized: Float[Tensor, "pairs pos d_model"],
+    recorded: Recorded,
 ) -> Float[Tensor, "pairs vocab"]:
-    """Logits at the last token."""
-    return language_model.model.get_output_embeddings()(normalized[:, -1])
+    """Logits behind the last token, with whatever the model does around its unembedding.
+
+    Models scale them, cap them softly or do neither, each in its own forward pass. That is run on
+    the given states in place of those of the backbone.
+    """
+    # One matrix product of all pairs: of states that lie apart, torch makes one for each.
+    last = normalized[:, -1:].contiguous()
+    with _backbone_gives(language_model, replace(recorded.output, last_hidden_state=last)):
+        # The backbone that does not look at them is given embeddings of the right shape.
+        return language_model.model(inputs_embeds=last, use_cache=False).logits[:, -1]
+
+
+@contextmanager
+def _backbone_gives(language_model: LanguageModel, output: Any) -> Iterator[None]:
+    """Within the block the backbone computes nothing and returns this."""
+    backbone = language_model.backbone
+    backbone.forward = lambda *_, **__: output
+    try:
+        yield
+    finally:
+        # The method of its class shows again.
+        del backbone.forward
 
 
 def _stream(output: Any) -> Tensor:

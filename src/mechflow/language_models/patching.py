@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mechflow.language_models.load import LanguageModel
 from mechflow.language_models.partial_runs import (
-    Call,
+    Recorded,
     run_from,
     run_prefix,
     run_recorded,
@@ -68,9 +68,8 @@ class _Group:
     rows: Int[Tensor, " pairs"]
     width: int
     """Tokens of the operand: the first ones of `pos`."""
-    base: Float[Tensor, "site pairs pos d_model"]
+    base: Recorded
     source: Float[Tensor, "site pairs pos d_model"]
-    calls: list[Call]
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,8 @@ def run_pairs(
             length and their operands the same place, so such pairs are cheapest.
 
     Raises:
-        ValueError: if there is no pair, a pair's prompts differ in length or outside of the
-            operand, or the model's logits are not the unembedding of its final norm.
+        ValueError: if there is no pair, or a pair's prompts differ in length or outside of the
+            operand.
     """
     groups, base, source = [], [], []
     for rows in _alike(base_ids, source_ids, operands, batch):
@@ -114,19 +113,18 @@ def run_pairs(
             for prompts in (base_ids, source_ids)
         ]
         cache = run_prefix(language_model, ids[0][:, :first])
-        (base_states, logits, calls), (source_states, source_logits, _) = (
+        of_base, of_source = (
             run_recorded(language_model, prompt[:, first:], cache) for prompt in ids
         )
-        tokens = logits.argmax(dim=-1), source_logits.argmax(dim=-1)
-        base.append(_next_token(logits, *tokens))
-        source.append(_next_token(source_logits, *tokens))
+        tokens = of_base.logits.argmax(dim=-1), of_source.logits.argmax(dim=-1)
+        base.append(_next_token(of_base.logits, *tokens))
+        source.append(_next_token(of_source.logits, *tokens))
         groups.append(
             _Group(
                 rows=torch.tensor(rows, device=language_model.device),
                 width=stop - first,
-                base=base_states,
-                source=source_states,
-                calls=calls,
+                base=of_base,
+                source=of_source.streams,
             )
         )
     order = _order(groups)
@@ -166,10 +164,10 @@ def interchange(
     states, distances, next_tokens = [], [], []
     for group in runs.groups:
         stream, distance = _put_in(group, layer, tokens, directions)
-        streams = list(run_from(runs.language_model, stream, group.calls, layer))
+        streams = list(run_from(runs.language_model, stream, group.base, layer))
         states.append(torch.stack([later[:, group.width - 1] for later in streams], dim=1))
         distances.append(distance)
-        logits = unembed(runs.language_model, streams[-1])
+        logits = unembed(runs.language_model, streams[-1], group.base)
         clean_tokens = runs.base.token[group.rows], runs.source.token[group.rows]
         next_tokens.append(_next_token(logits, *clean_tokens))
     order = _order(runs.groups)
@@ -190,13 +188,13 @@ def _put_in(
 ) -> tuple[Float[Tensor, "pairs pos d_model"], Float[Tensor, " pairs"]]:
     """The base prompts' residual stream with the patch in it, and how far that moved it."""
     patched = slice(0 if tokens == "operand" else group.width - 1, group.width)
-    wide = torch.promote_types(group.base.dtype, torch.float32)
-    before = group.base[layer][:, patched].to(wide)
+    wide = torch.promote_types(group.source.dtype, torch.float32)
+    before = group.base.streams[layer][:, patched].to(wide)
     after = group.source[layer][:, patched].to(wide)
     if directions is not None:
         direction = directions[group.rows, -after.shape[1] :].to(wide)
         after = before + direction * (after - before).norm(dim=-1, keepdim=True)
-    stream = group.base[layer].clone()
+    stream = group.base.streams[layer].clone()
     stream[:, patched] = after.to(stream.dtype)
     distance = (stream[:, patched].to(wide) - before).flatten(start_dim=1).norm(dim=1)
     return stream, distance

@@ -22,6 +22,8 @@ class Stage:
     """Name of the rule, of the script and of the study's module."""
     reads: tuple[str, ...] = ()
     """Artefacts of the same block that it reads, such as ``dataset`` or ``weights``."""
+    after: tuple[str, ...] = ()
+    """Artefacts that must be there first and that it does not read: they make nothing stale."""
     uses: tuple[str, ...] = ()
     """Dotted keys of the variant's configuration, such as ``model`` or ``dataset.p``; their values
     reach ``run`` as keyword arguments named by the last part, and nothing else does."""

@@ -7,6 +7,7 @@ import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from mechflow.language_models.answers import Answer, continuations, greedy_answers, read_number
+from mechflow.language_models.errors import TokenisationError
 from mechflow.seeds import Seeds
 from mechflow.studies.number_probes.config import Behaviour
 from mechflow.studies.number_probes.subject import encoded, language_model
@@ -31,7 +32,7 @@ def ask(
     size = min(behaviour.prompts, len(prompts))
     asked = prompts.iloc[sorted(generator.choice(len(prompts), size, replace=False))]
     subject = language_model(model, weights, dtype, seeds, device)
-    ids = encoded(subject, asked, template, ["last"]).ids
+    ids = encoded(subject.tokenizer, asked, template, ["last"]).ids
     answers = greedy_answers(subject, ids, max_new_tokens=behaviour.max_new_tokens)
     expected = (asked["a"] + asked["b"]).to_numpy()
     numbers = [read_number(answer.text) for answer in answers]
@@ -51,6 +52,6 @@ def _first_tokens(
     """Whether each answer begins with the token that begins the right one."""
     try:
         right = continuations(tokenizer, texts, wanted)
-    except ValueError:  # after this prompt a number has no token of its own
+    except TokenisationError:  # after this prompt a number has no token of its own
         return [UNDEFINED] * len(answers)
     return [int(answer.ids[:1] == ids[:1]) for answer, ids in zip(answers, right, strict=True)]

@@ -260,6 +260,20 @@ class Variant(Section):
         return self
 
     @model_validator(mode="after")
+    def _there_are_pairs(self) -> "Variant":
+        smallest = 10 ** (self.interventions.operand_digits - 1)
+        least = 2 * smallest + 2
+        if self.interventions.pairs and self.prompts.limit < least:
+            raise PydanticCustomError(
+                "conflict",
+                "there are no two sums of such numbers below prompts.limit ({limit}), which must "
+                "be {least} at least",
+                {"key": "interventions.operand_digits", "value": self.interventions.operand_digits}
+                | {"limit": self.prompts.limit, "least": least},
+            )
+        return self
+
+    @model_validator(mode="after")
     def _label_stands_before_the_position(self) -> "Variant":
         label, position = self.prompts.label, self.extraction.position
         if position == "a" and label != "a":

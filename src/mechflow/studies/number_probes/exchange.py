@@ -2,16 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import numpy as np
-import pandas as pd
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mechflow.language_models.answers import continuations
-from mechflow.language_models.load import LanguageModel
 from mechflow.language_models.patch_scores import (
     Decode,
     Following,
@@ -20,25 +15,13 @@ from mechflow.language_models.patch_scores import (
     next_token_leaning,
 )
 from mechflow.language_models.patching import CleanRuns, Patched, interchange, run_pairs
-from mechflow.language_models.templates import render
-from mechflow.language_models.tokens import Encoded
 from mechflow.seeds import Seeds
 from mechflow.studies.number_probes.config import Interchange
-from mechflow.studies.number_probes.subject import encoded, language_model
+from mechflow.studies.number_probes.pairs import Pairs, draw_pairs, encode_pairs, possible_pairs
+from mechflow.studies.number_probes.subject import language_model
 
 NEXT_TOKEN = -1
 """Read layer of what is measured at the model's next token."""
-
-
-class Pairs(NamedTuple):
-    """Prompts that differ in their second operand only."""
-
-    base: Encoded
-    source: Encoded
-    base_numbers: Int[Tensor, " pairs"]
-    source_numbers: Int[Tensor, " pairs"]
-    right_tokens: Int[Tensor, "two pairs"]
-    """First tokens of both right sums."""
 
 
 def exchange(
@@ -56,11 +39,13 @@ def exchange(
 ) -> list[dict[str, Any]]:
     """Whose number and whose next token patched runs give, by layer: one row each."""
     subject = language_model(model, weights, dtype, seeds, device)
+    possible = possible_pairs(subject.tokenizer, template, interventions.operand_digits, limit)
     rows: list[dict[str, Any]] = []
     for index, replicate in enumerate(replicates):
         generator = seeds.numpy(replicate, "pairs of prompts")
-        operands = draw_pairs(interventions.pairs, interventions.operand_digits, limit, generator)
-        pairs = encode_pairs(subject, operands, template)
+        pairs = encode_pairs(
+            subject.tokenizer, draw_pairs(possible, interventions.pairs, generator), template
+        )
         runs = run_pairs(subject, pairs.base.ids, pairs.source.ids, pairs.base.operand_tokens["b"])
         decode = decoder(
             {name: tensor[index] for name, tensor in readout_weights.items()}, interventions.basis
@@ -78,40 +63,6 @@ def exchange(
                     found += [names | row for row in _patched(runs, patched, pairs, decode)]
         rows += [{"replicate": replicate} | row for row in found]
     return rows
-
-
-def draw_pairs(
-    wanted: int, digits: int, limit: int, generator: np.random.Generator
-) -> pd.DataFrame:
-    """Sums a + b and a + b' of operands with so many digits: columns a, b, other.
-
-    All pairs of sums below the limit are equally likely, and none is drawn twice; there are fewer
-    than wanted if there are no more.
-    """
-    operands = np.arange(10 ** (digits - 1), min(10**digits, limit))
-    a, b, other = (grid.ravel() for grid in np.meshgrid(operands, operands, operands))
-    possible = np.flatnonzero((b != other) & (a + np.maximum(b, other) < limit))
-    chosen = generator.choice(possible, min(wanted, len(possible)), replace=False)
-    return pd.DataFrame({"a": a[chosen], "b": b[chosen], "other": other[chosen]})
-
-
-def encode_pairs(subject: LanguageModel, operands: pd.DataFrame, template: str) -> Pairs:
-    """Both prompts of every pair as tokens, and the tokens that begin the right sums."""
-    sides, right = [], []
-    for name in ("b", "other"):
-        frame = operands[["a"]].assign(b=operands[name])
-        numbers = list(zip(frame["a"].tolist(), frame["b"].tolist(), strict=True))
-        frame["text"] = texts = [render(template, a, b)[0] for a, b in numbers]
-        sides.append(encoded(subject, frame, template, ["b"]))
-        sums = [str(a + b) for a, b in numbers]
-        right.append([ids[0] for ids in continuations(subject.tokenizer, texts, sums)])
-    return Pairs(
-        sides[0],
-        sides[1],
-        torch.tensor(operands["b"].to_numpy()),
-        torch.tensor(operands["other"].to_numpy()),
-        torch.tensor(right),
-    )
 
 
 def decoder(weights: dict[str, Float[Tensor, "..."]], basis: str) -> Decode:

@@ -69,7 +69,7 @@ def states_of(
     subject: LanguageModel, prompts: pd.DataFrame, template: str, position: str
 ) -> States:
     """States of all sites at the position, for prompts in their order."""
-    read = hidden_states(subject, encoded(subject, prompts, template, [position]))
+    read = hidden_states(subject, encoded(subject.tokenizer, prompts, template, [position]))
     return {site: states[:, 0].contiguous() for site, states in read.items()}
 
 
@@ -77,7 +77,9 @@ def plain_states_of(
     subject: LanguageModel, prompts: pd.DataFrame, template: str, position: str
 ) -> States:
     """The same by ordinary forward passes that share no prefixes."""
-    read = unshared_hidden_states(subject, encoded(subject, prompts, template, [position]))
+    read = unshared_hidden_states(
+        subject, encoded(subject.tokenizer, prompts, template, [position])
+    )
     return {site: states[:, 0].contiguous() for site, states in read.items()}
 
 

@@ -7,14 +7,29 @@ from mechflow.studies.number_probes.config import NumberProbes, Variant
 STAGES = (
     Stage("prompts", uses=("prompts",), seeded=True),
     Stage(
+        "check",
+        reads=("model", "prompts"),
+        uses=(
+            "model.weights",
+            "prompts.template",
+            "prompts.limit",
+            "extraction.position",
+            "interventions.pairs",
+            "interventions.operand_digits",
+        ),
+        seeded=True,
+    ),
+    Stage(
         "extract",
         reads=("model", "prompts"),
+        after=("check",),
         uses=("model.weights", "prompts.template", "extraction"),
         seeded=True,
     ),
     Stage(
         "behaviour",
         reads=("model", "prompts"),
+        after=("check",),
         uses=("model.weights", "prompts.template", "extraction.dtype", "behaviour"),
         seeded=True,
     ),
@@ -41,6 +56,7 @@ STAGES = (
     Stage(
         "interventions",
         reads=("model", "readout_weights"),
+        after=("check",),
         uses=(
             "model.weights",
             "prompts.template",

@@ -6,6 +6,7 @@ from typing import Literal
 
 import pandas as pd
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from mechflow.language_models.load import LanguageModel, load_language_model
 from mechflow.language_models.templates import render
@@ -30,9 +31,12 @@ def language_model(
 
 
 def encoded(
-    subject: LanguageModel, prompts: pd.DataFrame, template: str, positions: Sequence[str]
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: pd.DataFrame,
+    template: str,
+    positions: Sequence[str],
 ) -> Encoded:
     """The prompts as tokens, with the places of their operands."""
     pairs = zip(prompts["a"].tolist(), prompts["b"].tolist(), strict=True)
     spans = [render(template, a, b)[1] for a, b in pairs]
-    return encode(subject.tokenizer, prompts["text"].tolist(), spans, positions)
+    return encode(tokenizer, prompts["text"].tolist(), spans, positions)
