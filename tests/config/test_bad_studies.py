@@ -46,6 +46,24 @@ CASES: dict[str, Case] = {
         'variants.binary.model.precison = "binary"',
         ("did you mean 'precision'?",),
     ),
+    "dotted_key": (
+        "",
+        "style.dpi: 200 # !",
+        "style.dpi = 200",
+        ("a dot does not nest keys; write style: {dpi: 200}",),
+    ),
+    "key_of_two_dots": (
+        STUDY,
+        "defaults.dataset.p: 31 # !",
+        "defaults.dataset.p = 31",
+        ("write defaults: {dataset: {p: 31}}",),
+    ),
+    "dotted_key_that_leads_nowhere": (
+        "",
+        "style.dpj: 200 # !",
+        "style.dpj = 200",
+        ("unknown key; did you mean 'style'?",),
+    ),
     "key_without_resemblance": ("", "qqq: 1 # !", "qqq = 1", ("unknown key; allowed: seed",)),
     # sites
     "site_of_absent_layer": (

@@ -136,12 +136,18 @@ def test_the_copied_profile_is_what_the_warning_asks_for(paper: Paper) -> None:
 def test_a_wrong_value_in_the_papers_file_is_refused_with_its_line(
     paper: Paper, section: str
 ) -> None:
-    """Whether all of the file is handed over or a section of it."""
+    """Whether all of the file is handed over or a section of it, and another value edited."""
     paper.config["studies"]["toy"]["replicates"] = 0
     config = {section: paper.config} if section else paper.config
     text = yaml.safe_dump(config, sort_keys=False)
-    handed = f'{HANDED}["{section}"]' if section else HANDED
-    paper.write(lambda snakefile: snakefile.replace(HANDED, handed), text)
+    handed = f'config["{section}"]' if section else "config"
+    edited = f'{handed}["seed"] = 7\n\nmodule'
+    paper.write(
+        lambda snakefile: snakefile.replace(HANDED, f"config: {handed}").replace(
+            "module", edited, 1
+        ),
+        text,
+    )
     line = 1 + [row.strip() for row in text.splitlines()].index("replicates: 0")
     refused(
         paper.snakemake("-n"),
@@ -170,3 +176,30 @@ def test_a_wrong_value_on_the_papers_command_line_is_refused(paper: Paper) -> No
         paper.snakemake("-n", "--config", "seed=-9"),
         "--config: seed = -9: expected a whole number of at least 0",
     )
+
+
+def test_a_wrong_value_in_a_file_of_the_command_line_is_refused_with_its_line(paper: Paper) -> None:
+    (paper.folder / "more.yaml").write_text("# more\nseed: -2\n")
+    refused(
+        paper.snakemake("-n", "--configfile", "more.yaml"),
+        "more.yaml:2: seed = -2: expected a whole number of at least 0",
+    )
+
+
+def test_without_a_config_line_the_file_of_our_default_name_is_read(paper: Paper) -> None:
+    paper.write(lambda text: text.replace(f"    {HANDED}\n", ""))
+    refused(paper.snakemake("-n"), "config/config.yaml: cannot be read: no such file or directory")
+
+
+def test_rules_may_be_renamed(paper: Paper) -> None:
+    """So that a paper can have an `all` and a `report` of its own."""
+    everything = "use rule * from mechflow"
+    paper.write(lambda text: text.replace(everything, f"{everything} as mechflow_*"))
+    status, output = paper.snakemake("-n", "mechflow_toy")
+    assert status == 0, output
+    jobs = dict(re.findall(r"^(mechflow_\w+) +(\d+)$", output, re.M))
+    assert jobs == {
+        **dict.fromkeys(("mechflow_dataset", "mechflow_train", "mechflow_probe"), "2"),
+        **{"mechflow_figure": "2", "mechflow_table": "1", "mechflow_claims": "1"},
+        "mechflow_toy": "1",
+    }

@@ -38,7 +38,7 @@ def findings(error: ValidationError, prefix: KeyPath = ()) -> Iterator[Finding]:
             path += tuple(int(part) if part.isdigit() else part for part in parts if part)
             yield path, shown(context.get("value", value)), detail["msg"]
         elif kind == "extra_forbidden":
-            yield path, shown(value), _unknown_key(str(path[-1]), path[:-1])
+            yield path, shown(value), _unknown_key(str(path[-1]), path[:-1], value)
         elif path[-1:] == (_KEY,):
             yield path[:-1], "", f"the name must be {expected(_at((*path[:-2], _KEY)))}"
         elif kind == "missing":
@@ -129,8 +129,12 @@ def _hint(value: Any, schema: Schema) -> str:
     return ""
 
 
-def _unknown_key(key: str, parent: KeyPath) -> str:
-    """The message for a key that does not exist: the closest one, and all that do."""
+def _unknown_key(key: str, parent: KeyPath, value: Any) -> str:
+    """The message for a key that does not exist: how it nests, or the closest and all that do."""
+    names = key.split(".")
+    if len(names) > 1 and _at((*parent, *names)):
+        nested = ": {".join(names)
+        return f"a dot does not nest keys; write {nested}: {shown(value)}{'}' * (len(names) - 1)}"
     schema = section(_at(parent))
     allowed = list(schema.get("properties", {}))
     below = {path.rpartition(".")[2]: path for path, _ in keys_below(schema)}

@@ -47,12 +47,13 @@ class Written:
         return Written(values, places)
 
 
-def locate_handed(handed: object, written: Written, rank: int) -> Located:
+def locate_handed(handed: object, whole: object, written: Written, rank: int) -> Located:
     """Values that were handed over, each at the place where it was written, if it was.
 
     Args:
         handed: What stands after ``config:``, all of the other workflow's configuration, a section
             of it, or anything that its Snakefile made up.
+        whole: The other workflow's configuration as its Snakefile has left it.
         written: What that workflow's files merge to.
         rank: Position of the module statement among the sources.
 
@@ -62,14 +63,14 @@ def locate_handed(handed: object, written: Written, rank: int) -> Located:
     if not isinstance(handed, Mapping):
         text = f"expected a mapping, such as `config: config`, not {type(handed).__name__}"
         raise ConfigError([Problem(rank, MODULE, 0, "", text)])
-    for key in _section(handed, written.values):
+    for key in _section(handed, whole):
         written = written.below(key)
     return _place(handed, written, rank)
 
 
-def _section(handed: Mapping[str, Any], values: object) -> KeyPath:
+def _section(handed: Mapping[str, Any], whole: object) -> KeyPath:
     """The path of the outermost section that equals what was handed over; else the root's."""
-    waiting: deque[tuple[KeyPath, object]] = deque([((), values)])
+    waiting: deque[tuple[KeyPath, object]] = deque([((), whole)])
     while waiting and handed:
         path, section = waiting.popleft()
         if isinstance(section, Mapping):

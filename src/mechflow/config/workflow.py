@@ -37,7 +37,9 @@ def workflow_config(workflow: Any, config: object, default: str = "config/config
     # Those of `configfile` directives, which Snakemake appends to those of the command line.
     own = [Path(file) for file in workflow.configfiles[len(given) :]]
     files = [*given] if given and replace else [*own, *given]
-    return check_config(locate_handed(config, _written(files, settings.config), len(files) + 1))
+    written = _written(files, settings.config)
+    whole = workflow.modifier_stack[0].globals["config"]
+    return check_config(locate_handed(config, whole, written, len(files) + 1))
 
 
 def _written(files: Sequence[Path], overrides: Mapping[str, Any]) -> Written:
