@@ -16,12 +16,12 @@ from mechflow.artifacts import (
     Provenance,
     ResumeFile,
     ShardWriter,
-    give_ordinary_mode,
     write_bytes,
     write_table,
     write_tensors,
     write_text,
 )
+from mechflow.artifacts.files import give_ordinary_mode
 
 Modes = dict[str, int]
 EVERY_KIND = {

@@ -15,19 +15,8 @@ from transformers import (
 
 from mechflow.language_models.load import LanguageModel
 from mechflow.language_models.quiet import quiet_transformers
-from tests.tiny_llamas import save_digit_llama, save_number_llama
 
 TinyModel = Callable[..., LanguageModel]
-
-
-@pytest.fixture(scope="session")
-def tiny_llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_digit_llama(tmp_path_factory.mktemp("models") / "digits")
-
-
-@pytest.fixture(scope="session")
-def tiny_llama_numbers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_number_llama(tmp_path_factory.mktemp("models") / "numbers")
 
 
 @pytest.fixture(scope="session")

@@ -14,19 +14,8 @@ from mechflow.language_models.templates import render
 from mechflow.seeds import Seeds
 from mechflow.studies.number_probes import check
 from mechflow.studies.number_probes.check import a_few
-from tests.tiny_llamas import save_digit_llama, save_number_llama
 
 TEMPLATE = "{a} + {b} ="
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_digit_llama(tmp_path_factory.mktemp("digits") / "model")
-
-
-@pytest.fixture(scope="module")
-def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_number_llama(tmp_path_factory.mktemp("numbers") / "model")
 
 
 def prompts(template: str = TEMPLATE, limit: int = 120) -> pd.DataFrame:
@@ -48,7 +37,7 @@ def checked(model: Path, template: str = TEMPLATE, **changes: Any) -> pd.DataFra
 
 
 @pytest.mark.parametrize("weights", ["pretrained", "random"])
-@pytest.mark.parametrize("kind", ["digits", "numbers"])
+@pytest.mark.parametrize("kind", ["tiny_llama_folder", "tiny_llama_numbers_folder"])
 def test_what_was_measured_stands_beside_what_is_allowed(
     kind: str, weights: str, request: pytest.FixtureRequest
 ) -> None:
@@ -65,20 +54,24 @@ def test_what_was_measured_stands_beside_what_is_allowed(
     assert found.loc["pairs_left_out", ["value", "n"]].tolist() == [0, alike]
 
 
-def test_without_pairs_nothing_is_asked_of_answers_and_patches(numbers: Path) -> None:
+def test_without_pairs_nothing_is_asked_of_answers_and_patches(
+    tiny_llama_numbers_folder: Path,
+) -> None:
     merging = "{a} {b} 1"
-    assert checked(numbers, merging, pairs=0)["quantity"].tolist() == ["states"]
+    assert checked(tiny_llama_numbers_folder, merging, pairs=0)["quantity"].tolist() == ["states"]
     with pytest.raises(TokenisationError, match="the answer does not begin with a token of its"):
-        checked(numbers, merging)
+        checked(tiny_llama_numbers_folder, merging)
 
 
-def test_every_prompt_must_give_its_operand_tokens_of_its_own(numbers: Path) -> None:
+def test_every_prompt_must_give_its_operand_tokens_of_its_own(
+    tiny_llama_numbers_folder: Path,
+) -> None:
     with pytest.raises(TokenisationError, match="holds more than operand b"):
-        checked(numbers, "{a}, {b}0", pairs=0)
+        checked(tiny_llama_numbers_folder, "{a}, {b}0", pairs=0)
 
 
-def test_a_model_that_looks_ahead_is_refused(digits: Path, tmp_path: Path) -> None:
-    model = Path(shutil.copytree(digits, tmp_path / "model"))
+def test_a_model_that_looks_ahead_is_refused(tiny_llama_folder: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(tiny_llama_folder, tmp_path / "model"))
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"is_causal": False}))
     with pytest.raises(UnsupportedModelError, match="give other states than each prompt alone"):

@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from mechflow.artifacts import read_provenance
-from tests.tiny_llamas import save_digit_llama, save_number_llama
 from tests.workflow.offline import MODEL, STUDY, offline
 from tests.workflow.workspace import SCALED, Workspace
 
@@ -44,16 +43,6 @@ def configure(workspace: Workspace, **changes: Any) -> None:
     workspace.write("config/test.yaml", yaml.safe_dump(overlay(**changes)))
 
 
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_digit_llama(tmp_path_factory.mktemp("digits") / "model")
-
-
-@pytest.fixture(scope="module")
-def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_number_llama(tmp_path_factory.mktemp("numbers") / "model")
-
-
 def times(workspace: Workspace) -> dict[str, int]:
     """When each artefact of the variant was made."""
     return {
@@ -63,11 +52,11 @@ def times(workspace: Workspace) -> dict[str, int]:
 
 
 def test_an_extraction_waits_for_the_check_and_does_not_go_stale_with_it(
-    tmp_path: Path, numbers: Path
+    tmp_path: Path, tiny_llama_numbers_folder: Path
 ) -> None:
     # Behind this template the answer 7 would be part of the token 17.
     merging = "{a} {b} 1"
-    workspace = offline(tmp_path, numbers, overlay(template=merging))
+    workspace = offline(tmp_path, tiny_llama_numbers_folder, overlay(template=merging))
     ran = workspace.snakemake("--cores", "2", *SCALED, "--", EXTRACTION)
     assert "the answer does not begin with a token of its own" in ran.stderr
     assert times(workspace).keys() == {"prompts.parquet"}
@@ -111,12 +100,12 @@ def test_an_extraction_waits_for_the_check_and_does_not_go_stale_with_it(
     "spelling", ["results/models/tiny", "config/../results/models/other", "{folder}", "link"]
 )
 def test_a_model_that_would_replace_itself_is_refused_before_anything_runs(
-    tmp_path: Path, digits: Path, spelling: str
+    tmp_path: Path, tiny_llama_folder: Path, spelling: str
 ) -> None:
     """Bug: every file of it, weights included, became a link to itself."""
-    workspace = offline(tmp_path, digits, overlay())
-    own = Path(shutil.copytree(digits, workspace.path("results/models/tiny")))
-    shutil.copytree(digits, workspace.path("results/models/other"))
+    workspace = offline(tmp_path, tiny_llama_folder, overlay())
+    own = Path(shutil.copytree(tiny_llama_folder, workspace.path("results/models/tiny")))
+    shutil.copytree(tiny_llama_folder, workspace.path("results/models/other"))
     workspace.path("link").symlink_to("results/models/tiny")
     before = {path.name: path.read_bytes() for path in own.iterdir()}
     configure(workspace, folder=spelling.format(folder=own))
@@ -130,8 +119,8 @@ def test_a_model_that_would_replace_itself_is_refused_before_anything_runs(
     assert not any(path.is_symlink() for path in own.iterdir())
 
 
-def test_braces_in_a_folder_are_refused_in_words(tmp_path: Path, digits: Path) -> None:
-    workspace = offline(tmp_path, digits, overlay(folder="my {odd} model"))
+def test_braces_in_a_folder_are_refused_in_words(tmp_path: Path, tiny_llama_folder: Path) -> None:
+    workspace = offline(tmp_path, tiny_llama_folder, overlay(folder="my {odd} model"))
     workspace.path(MODEL).rename(workspace.path("my {odd} model"))
     ran = workspace.snakemake("-n", *SCALED)
     assert 'models.tiny.folder = "my {odd} model"' in ran.stderr
@@ -140,13 +129,13 @@ def test_braces_in_a_folder_are_refused_in_words(tmp_path: Path, digits: Path) -
 
 
 def test_another_model_takes_the_place_of_the_first_wherever_it_lies(
-    tmp_path: Path, digits: Path, numbers: Path
+    tmp_path: Path, tiny_llama_folder: Path, tiny_llama_numbers_folder: Path
 ) -> None:
     """Bug: what was loaded were the first model's files, if it had files of other names."""
-    workspace = offline(tmp_path, digits, overlay(folder="my odd $model"))
+    workspace = offline(tmp_path, tiny_llama_folder, overlay(folder="my odd $model"))
     workspace.path(MODEL).rename(workspace.path("my odd $model"))
     home = workspace.path("home")
-    shutil.copytree(numbers, home / "other")
+    shutil.copytree(tiny_llama_numbers_folder, home / "other")
     (home / "other" / "special_tokens_map.json").write_text("{}")
     placed = workspace.path(FILES).parent
     workspace.make(*SCALED, "--", FILES)

@@ -14,7 +14,7 @@ from mechflow.artifacts.errors import (
     ArtifactVersionError,
     ArtifactWriteError,
 )
-from mechflow.artifacts.files import Batch, give_ordinary_mode, write_bytes, write_text
+from mechflow.artifacts.files import Batch, settle, write_bytes, write_text
 from mechflow.artifacts.listed import check_listed_files, list_files
 from mechflow.artifacts.provenance import (
     SCHEMA_VERSION,
@@ -50,11 +50,11 @@ __all__ = [
     "check_listed_files",
     "collect",
     "content_digest",
-    "give_ordinary_mode",
     "list_files",
     "read_provenance",
     "read_table",
     "read_tensors",
+    "settle",
     "stored_digest",
     "write_bytes",
     "write_table",

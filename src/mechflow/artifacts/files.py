@@ -50,8 +50,7 @@ class Batch:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             fill(hidden)
-            give_ordinary_mode(hidden)
-            _flush_to_disk(hidden)
+            settle(hidden)
         except BaseException as error:
             _remove(hidden)
             if isinstance(error, OSError):
@@ -110,6 +109,12 @@ def write_bytes(path: str | os.PathLike[str], data: bytes, batch: Batch | None =
 def write_text(path: str | os.PathLike[str], text: str, batch: Batch | None = None) -> None:
     """Writes a text file (UTF-8, line ends as given) atomically."""
     write_bytes(path, text.encode(), batch)
+
+
+def settle(path: Path) -> None:
+    """Gives a written file the permissions of any new one, and has its contents on the disk."""
+    give_ordinary_mode(path)
+    _flush_to_disk(path)
 
 
 def give_ordinary_mode(path: Path) -> None:

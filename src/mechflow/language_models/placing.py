@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mechflow.artifacts import content_digest, give_ordinary_mode, write_text
+from mechflow.artifacts import content_digest, settle, write_text
 from mechflow.language_models.errors import ModelSourceError
 from mechflow.language_models.folder import CONFIG, check_folder
 
@@ -71,7 +71,8 @@ def place(source: Path, index: Path) -> list[str]:
         # From here on what is placed is known to be ours, even if the process is killed.
         write_text(folder / RECORD, json.dumps({name: _mark(source / name) for name in names}))
         for name in sorted(names, key=lambda name: name == CONFIG):
-            _finish(source / name)
+            if not (source / name).is_symlink():
+                settle(source / name)
             os.replace(source / name, folder / name)
     except BaseException:
         for name in (*names, RECORD):
@@ -106,11 +107,3 @@ def _read_record(folder: Path) -> Mapping[str, str]:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
-
-
-def _finish(path: Path) -> None:
-    """Permissions as of any new file, and everything on the disk; links are left alone."""
-    if not path.is_symlink():
-        give_ordinary_mode(path)
-        with path.open("rb") as file:
-            os.fsync(file.fileno())

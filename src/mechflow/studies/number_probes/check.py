@@ -48,7 +48,7 @@ def run(
     seeds: Seeds,
     device: str,
 ) -> dict[str, pd.DataFrame]:
-    """Compares tokens, states and patched logits with the plain ways to get them.
+    """Compares tokens, states and patched runs with the plain ways to get them.
 
     Raises:
         LanguageModelError: the model does not pass; the message says what to change.
@@ -86,7 +86,7 @@ def a_few(prompts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _replayed(subject: LanguageModel, possible: Possible, template: str) -> tuple[float, int]:
-    """The largest error of patched logits, over a few pairs that run together, and their number."""
+    """The largest error of patched runs, over a few pairs that run together, and their number."""
     spread = evenly_spaced(len(possible.operands), _PAIRS).tolist()
     operands = pd.DataFrame(possible.operands[spread], columns=["a", "b", "other"])
     pairs = encode_pairs(subject.tokenizer, operands, template)
